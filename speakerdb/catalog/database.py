@@ -1,0 +1,135 @@
+"""Connections, transactions and time. The only room that knows which database it is.
+
+SQLite runs in WAL mode with `synchronous=FULL` (durable on power loss) and foreign keys on; transactions that write begin
+IMMEDIATE, so that what they read first cannot change before they write. Driver errors are translated here, once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from speakerdb.errors import (
+    BackendError,
+    ConfigurationError,
+    DatabaseReadOnly,
+    DatabaseUnavailable,
+    LeaseLost,
+    SpeakerDBError,
+    StorageFull,
+)
+
+Transaction: TypeAlias = sa.Connection
+Row: TypeAlias = sa.Row[Any]
+
+BUSY_TIMEOUT_SECONDS = 30.0
+FENCE_POLL_SECONDS = 0.02
+
+# Primary result codes, https://www.sqlite.org/rescode.html
+_SQLITE_ERRORS: dict[int, tuple[type[BackendError], str]] = {
+    5: (DatabaseUnavailable, "The database is locked by another process."),
+    6: (DatabaseUnavailable, "The database is locked."),
+    8: (DatabaseReadOnly, "The database cannot be written."),
+    10: (DatabaseUnavailable, "Reading or writing the database file failed."),
+    11: (DatabaseUnavailable, "The database file is damaged."),
+    13: (StorageFull, "The disk that holds the database is full."),
+    14: (DatabaseUnavailable, "The database file cannot be opened."),
+    26: (DatabaseUnavailable, "The file is not a database."),
+}
+
+
+class Database:
+    """An engine with our transaction rules. Threads may share it; processes open their own."""
+
+    def __init__(self, url: str, *, clock: Callable[[], int] | None = None) -> None:
+        try:
+            parsed = sa.make_url(url)
+        except sa.exc.ArgumentError as error:
+            raise ConfigurationError("The setting database_url is not an address.") from error
+        if parsed.get_backend_name() != "sqlite":
+            raise ConfigurationError(
+                f"Databases of the kind {parsed.get_backend_name()!r} are not supported.",
+                hint="Use an address that begins with sqlite:///",
+            )
+        self.url = parsed.render_as_string(hide_password=True)
+        self._clock = clock or _now
+        # The parameters of a failing statement are vectors and people's names: never in a message.
+        self._engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, hide_parameters=True)
+        sa.event.listen(self._engine, "connect", _configure_sqlite)
+        sa.event.listen(self._engine, "begin", _begin_sqlite)
+        sa.event.listen(self._engine, "handle_error", _translate)
+        self._writing = self._engine.execution_options(speakerdb_begin="BEGIN IMMEDIATE")
+        self.path = Path(parsed.database) if parsed.database and parsed.database != ":memory:" else None
+
+    def now(self) -> int:
+        """Microseconds since the epoch by the database's clock (SQLite has this machine's)."""
+        return self._clock()
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """A transaction that sees one point in time."""
+        with self._engine.begin() as tx:
+            yield tx
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """A transaction that may write. Committed at the end of the block, rolled back when it raises."""
+        with self._writing.begin() as tx:
+            yield tx
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+
+def lease_lost(name: str) -> LeaseLost:
+    return LeaseLost(
+        f"This process no longer holds the lease {name!r}; another one has taken over.",
+        hint="Nothing of this step was committed. See `speakerdb status` for who works now.",
+        lease=name,
+    )
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    cursor = connection.cursor()
+    try:
+        cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_SECONDS * 1000)}")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+    finally:
+        cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("speakerdb_begin", "BEGIN"))
+
+
+def _translate(context: sa.engine.ExceptionContext) -> SpeakerDBError | None:
+    code = getattr(context.original_exception, "sqlite_errorcode", None)
+    if code is None:
+        return None
+    known = _SQLITE_ERRORS.get(code & 0xFF)
+    if known is None:
+        return None
+    kind, message = known
+    return kind(message, sqlite_error=getattr(context.original_exception, "sqlite_errorname", str(code)))
+
+
+def upsert(dialect: str, table: sa.Table) -> Any:
+    """An INSERT that knows ON CONFLICT in the dialect's own way."""
+    if dialect != "sqlite":
+        raise ConfigurationError(f"Databases of the kind {dialect!r} are not supported.")
+    return sqlite.insert(table)

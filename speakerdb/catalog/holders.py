@@ -1,0 +1,54 @@
+"""Who holds a lease, and whether that process still lives.
+
+A holder is `host/token`. While it lives it keeps an operating-system lock on a file named after its token; the system lets
+go of it however the process ends, so another process of the same machine need not wait for the lease to expire.
+On another machine, or where the file is not there, only the expiry counts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import uuid
+from pathlib import Path
+from typing import IO
+
+
+class Holder:
+    """This process as a holder of leases."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file: IO[bytes] | None = None
+        self.name = f"{socket.gethostname()}/{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._path(self.name).open("wb")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            # A read-only folder: others wait for the expiry instead, which is the rule between machines anyway.
+            self._file = None
+
+    def is_dead(self, other: str) -> bool:
+        """True only if `other` certainly does not live any more."""
+        host, _, _ = other.partition("/")
+        if host != socket.gethostname() or other == self.name:
+            return False
+        try:
+            with self._path(other).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False  # locked: it lives; absent: nobody can tell
+        self._path(other).unlink(missing_ok=True)
+        return True
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        if self._file is not None:
+            self._path(self.name).unlink(missing_ok=True)
+            self._file.close()
+            self._file = None
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name.rpartition('/')[2]}.lock"

@@ -1,0 +1,183 @@
+"""Rows of migrations and generations, and the append-only events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from speakerdb.catalog.database import Row, Transaction
+from speakerdb.catalog.schema import ENDED_STATES, events, generations, migrations
+from speakerdb.core.lifecycle import State
+from speakerdb.errors import GenerationChanged
+from speakerdb.types import Generation
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationRow:
+    """A migration as it stands in SQL."""
+
+    id: int
+    alias: str
+    source: str
+    target: str
+    state: State
+    paused: bool
+    pause_reason: str | None
+    swap_token: str | None
+    drop_index: str | None
+    started_at: int
+    finalized_at: int | None
+    rollback_until: int | None
+    ended_at: int | None
+
+
+def active(tx: Transaction, alias: str, *, lock: bool = False) -> MigrationRow | None:
+    """The migration of an alias that is not at its end; the schema allows one."""
+    query = sa.select(migrations).where(migrations.c.alias == alias, migrations.c.state.not_in(ENDED_STATES))
+    return _migration(tx.execute(query.with_for_update() if lock else query).one_or_none())
+
+
+def newest(tx: Transaction, alias: str) -> MigrationRow | None:
+    """The migration that was started last."""
+    query = sa.select(migrations).where(migrations.c.alias == alias).order_by(migrations.c.id.desc()).limit(1)
+    return _migration(tx.execute(query).one_or_none())
+
+
+def to_drop(tx: Transaction) -> list[MigrationRow]:
+    """Ended migrations that left an index to be dropped."""
+    rows = tx.execute(sa.select(migrations).where(migrations.c.drop_index.is_not(None)))
+    return [found for row in rows if (found := _migration(row)) is not None]
+
+
+def insert_migration(tx: Transaction, alias: str, source: str, target: str, now: int) -> int:
+    """A new migration, running; its id. The partial unique index refuses a second active one."""
+    statement = sa.insert(migrations).values(
+        alias=alias, source=source, target=target, state=State.RUNNING.value, paused=False, started_at=now
+    )
+    return int(tx.execute(statement.returning(migrations.c.id)).scalar_one())
+
+
+def update_migration(tx: Transaction, migration_id: int, **values: object) -> None:
+    """Write fields of a migration."""
+    tx.execute(sa.update(migrations).where(migrations.c.id == migration_id).values(**values))
+
+
+def paused_targets(tx: Transaction) -> list[str]:
+    """Targets of running migrations that are paused."""
+    return list(tx.scalars(sa.select(migrations.c.target).where(migrations.c.paused, migrations.c.state == "running")))
+
+
+def live_generations(tx: Transaction) -> tuple[str, ...]:
+    """The generations that every new or changed recording is extracted for."""
+    return tuple(tx.scalars(_live))
+
+
+_live = sa.select(generations.c.name).where(generations.c.live).order_by(generations.c.name)
+
+
+def set_live(tx: Transaction, name: str, *, live: bool) -> None:
+    """Begin or end extracting what is new for a generation."""
+    tx.execute(sa.update(generations).where(generations.c.name == name).values(live=live))
+
+
+def register_generation(tx: Transaction, generation: Generation, now: int) -> None:
+    """Remember a generation's definition; `GenerationChanged` if the library knows another one of this name.
+
+    Its operating point may change: it belongs to the generation, but no vector depends on it.
+    """
+    found = tx.execute(sa.select(generations).where(generations.c.name == generation.name)).one_or_none()
+    definition = json.dumps(asdict(generation), sort_keys=True)
+    if found is None:
+        tx.execute(
+            sa.insert(generations).values(
+                name=generation.name,
+                fingerprint=generation.fingerprint,
+                checksum=None,
+                dimension=generation.dimension,
+                definition=definition,
+                live=False,
+                created_at=now,
+            )
+        )
+        return
+    if found.fingerprint != generation.fingerprint:
+        raise GenerationChanged(
+            f"Generation {generation.name!r} is not the one this library knows.",
+            known=json.loads(found.definition),
+            given=asdict(generation),
+        )
+    if found.definition != definition:
+        tx.execute(sa.update(generations).where(generations.c.name == generation.name).values(definition=definition))
+
+
+def known_generations(tx: Transaction) -> dict[str, str]:
+    """Fingerprints of the generations this library has used, by name."""
+    return {row.name: row.fingerprint for row in tx.execute(sa.select(generations.c.name, generations.c.fingerprint))}
+
+
+def checksum(tx: Transaction, name: str) -> str | None:
+    """The checkpoint's checksum that a generation's vectors were made with; None before the first load."""
+    return tx.scalar(sa.select(generations.c.checksum).where(generations.c.name == name))
+
+
+def check_checksum(tx: Transaction, name: str, value: str) -> str | None:
+    """`GenerationChanged` unless a generation's vectors were made with this checkpoint, or none were made yet (None)."""
+    known = checksum(tx, name)
+    if known is not None and known != value:
+        raise GenerationChanged(
+            f"The checkpoint of generation {name!r} (SHA-256 {value[:12]}…) is not the one its vectors were made with "
+            f"({known[:12]}…)."
+        )
+    return known
+
+
+def learn_checksum(tx: Transaction, name: str, value: str) -> None:
+    """Pin a generation to the checkpoint that was loaded first. `GenerationChanged` for another one."""
+    if check_checksum(tx, name, value) is None:
+        tx.execute(sa.update(generations).where(generations.c.name == name).values(checksum=value))
+
+
+def record(
+    tx: Transaction,
+    kind: str,
+    who: str,
+    now: int,
+    *,
+    migration_id: int | None = None,
+    entity_id: str | None = None,
+    **data: object,
+) -> None:
+    """Append an event. `kind` is a static name; what varies is data."""
+    tx.execute(
+        sa.insert(events).values(
+            at=now, kind=kind, who=who, migration_id=migration_id, entity_id=entity_id, data=json.dumps(data)
+        )
+    )
+
+
+def latest_events(tx: Transaction, limit: int) -> list[dict[str, Any]]:
+    """Events, newest first."""
+    rows: Sequence[Row] = tx.execute(sa.select(events).order_by(events.c.id.desc()).limit(limit)).all()
+    return [
+        {
+            "id": row.id,
+            "at": row.at,
+            "kind": row.kind,
+            "who": row.who,
+            "migration": row.migration_id,
+            "entity": row.entity_id,
+            "data": json.loads(row.data),
+        }
+        for row in rows
+    ]
+
+
+def _migration(row: Row | None) -> MigrationRow | None:
+    if row is None:
+        return None
+    values = row._asdict()
+    return MigrationRow(**values | {"state": State(values["state"])})

@@ -1,0 +1,318 @@
+"""Rows of recordings, their turns and speakers."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from speakerdb.catalog.database import Row, Transaction
+from speakerdb.catalog.schema import libraries, profiles, recordings, speakers, turns, work_items
+from speakerdb.errors import InvalidInput, NotFound
+from speakerdb.reports import RecordingView
+from speakerdb.types import Fingerprint, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingRow:
+    """A recording as it stands in SQL."""
+
+    id: str
+    library_id: str
+    path: str | None
+    fingerprint: Fingerprint | None
+    seconds: float | None
+    turns_digest: str
+    content_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerRow:
+    """A speaker as it stands in SQL, with its profile's name."""
+
+    id: str
+    recording_id: str
+    library_id: str
+    path: str | None
+    label: str
+    name: str | None
+    profile_id: str | None
+    profile_name: str | None
+    speech_seconds: float
+
+
+def new_id(prefix: str) -> str:
+    """A random id with a prefix that tells a person what it names: `rec_`, `spk_`, `prf_`, `lib_`."""
+    return f"{prefix}_{uuid.uuid4().hex[:20]}"
+
+
+def resolve_id(tx: Transaction, table: sa.Table, given: str, what: str) -> str:
+    """The id that `given` names: an id, or a beginning that only one id has. `NotFound`, `InvalidInput` when ambiguous."""
+    if tx.scalar(sa.select(table.c.id).where(table.c.id == given)) is not None:
+        return given
+    found: list[str] = []
+    if len(given) >= 4:
+        query = sa.select(table.c.id).where(table.c.id.startswith(given, autoescape=True)).limit(2)
+        found = list(tx.scalars(query))
+    if not found:
+        raise NotFound(f"There is no {what} {given!r}.", hint=f"List them with `speakerdb {what}s list`.")
+    if len(found) > 1:
+        raise InvalidInput(f"{given!r} begins the ids of several {what}s.", hint="Give more of the id.")
+    return found[0]
+
+
+def library_id(tx: Transaction, name: str) -> str:
+    """The id of a library by name. `NotFound` if there is none."""
+    found = tx.scalar(sa.select(libraries.c.id).where(libraries.c.name == name))
+    if found is None:
+        known = ", ".join(tx.scalars(sa.select(libraries.c.name).order_by(libraries.c.name))) or "none yet"
+        raise NotFound(f"There is no library {name!r}.", hint=f"Known libraries: {known}.")
+    return str(found)
+
+
+def ensure_library(tx: Transaction, name: str, now: int) -> str:
+    """The id of a library, made where it does not exist."""
+    found = tx.scalar(sa.select(libraries.c.id).where(libraries.c.name == name))
+    if found is not None:
+        return str(found)
+    made = new_id("lib")
+    tx.execute(sa.insert(libraries).values(id=made, name=name, created_at=now))
+    return made
+
+
+_recording = sa.select(recordings).where(recordings.c.id == sa.bindparam("recording_id"))
+_recording_locked = _recording.with_for_update()
+_by_path = sa.select(recordings.c.id).where(
+    recordings.c.library_id == sa.bindparam("library"), recordings.c.path == sa.bindparam("media_path")
+)
+
+
+def find_recording(tx: Transaction, recording_id: str, *, lock: bool = False) -> RecordingRow | None:
+    """A recording by id; with `lock`, nobody else changes it until this transaction ends."""
+    row = tx.execute(_recording_locked if lock else _recording, {"recording_id": recording_id}).one_or_none()
+    return None if row is None else _recording_row(row)
+
+
+def find_by_path(tx: Transaction, library: str, path: str) -> str | None:
+    """The id of the recording of this path in a library (by id)."""
+    return tx.scalars(_by_path, {"library": library, "media_path": path}).first()
+
+
+def insert_recording(tx: Transaction, row: RecordingRow, now: int) -> None:
+    """A new recording."""
+    tx.execute(sa.insert(recordings), [_values(row) | {"created_at": now, "updated_at": now}])
+
+
+def update_recording(tx: Transaction, row: RecordingRow, now: int) -> None:
+    """Write a recording's fields again; `content_version` only ever grows."""
+    tx.execute(
+        sa.update(recordings)
+        .where(recordings.c.id == row.id, recordings.c.content_version <= row.content_version)
+        .values(_values(row) | {"updated_at": now})
+    )
+
+
+def delete_recording(tx: Transaction, recording_id: str) -> None:
+    """Remove a recording with its turns, speakers and work items (their projections must be marked deleted first)."""
+    tx.execute(sa.delete(work_items).where(work_items.c.recording_id == recording_id))
+    tx.execute(sa.delete(turns).where(turns.c.recording_id == recording_id))
+    tx.execute(sa.delete(speakers).where(speakers.c.recording_id == recording_id))
+    tx.execute(sa.delete(recordings).where(recordings.c.id == recording_id))
+
+
+def speaker_ids(tx: Transaction, recording_id: str) -> dict[str, str]:
+    """Speaker ids of a recording by label."""
+    rows = tx.execute(sa.select(speakers.c.label, speakers.c.id).where(speakers.c.recording_id == recording_id))
+    return {row.label: row.id for row in rows}
+
+
+_insert_speakers = sa.insert(speakers)
+_insert_turns = sa.insert(turns)
+_update_speech = (
+    sa.update(speakers).where(speakers.c.id == sa.bindparam("speaker")).values(speech_seconds=sa.bindparam("seconds"))
+)
+
+
+def write_turns(tx: Transaction, recording_id: str, new: Sequence[Turn], now: int) -> tuple[dict[str, str], list[str]]:
+    """Replace a recording's turns.
+
+    Labels that stay keep their speaker (with its name and profile). Returns speaker ids by label, and
+    the ids of speakers whose label is gone: the caller marks their projections deleted, then calls `delete_speakers`.
+    """
+    known = speaker_ids(tx, recording_id)
+    seconds: dict[str, float] = {}
+    for turn in new:
+        seconds[turn.speaker] = seconds.get(turn.speaker, 0.0) + (turn.end - turn.start)
+    ids = {label: known.get(label) or new_id("spk") for label in seconds}
+    if known:
+        tx.execute(sa.delete(turns).where(turns.c.recording_id == recording_id))
+    added = [
+        {"id": ids[k], "recording_id": recording_id, "label": k, "speech_seconds": s, "created_at": now}
+        for k, s in seconds.items()
+        if k not in known
+    ]
+    kept = [{"speaker": ids[k], "seconds": s} for k, s in seconds.items() if k in known]
+    if added:
+        tx.execute(_insert_speakers, added)
+    if kept:
+        tx.execute(_update_speech, kept)
+    tx.execute(
+        _insert_turns,
+        [
+            {"recording_id": recording_id, "ordinal": i, "start": t.start, "end": t.end, "speaker_id": ids[t.speaker]}
+            for i, t in enumerate(new)
+        ],
+    )
+    return ids, [speaker for label, speaker in known.items() if label not in ids]
+
+
+def delete_speakers(tx: Transaction, ids: Sequence[str]) -> None:
+    """Remove speakers (their projections must be marked deleted first)."""
+    if ids:
+        tx.execute(sa.delete(turns).where(turns.c.speaker_id.in_(ids)))
+        tx.execute(sa.delete(speakers).where(speakers.c.id.in_(ids)))
+
+
+_turns_of = (
+    sa.select(turns.c.recording_id, turns.c.start, turns.c.end, turns.c.speaker_id)
+    .where(turns.c.recording_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(turns.c.recording_id, turns.c.ordinal)
+)
+_recordings_of = sa.select(recordings).where(recordings.c.id.in_(sa.bindparam("ids", expanding=True)))
+
+
+def snapshot(tx: Transaction, ids: Sequence[str]) -> dict[str, tuple[RecordingRow, tuple[Turn, ...]]]:
+    """Recordings with their turns, where each turn's speaker is the speaker's id. Absent ids are left out."""
+    found = {row.id: (_recording_row(row), list[Turn]()) for row in tx.execute(_recordings_of, {"ids": list(ids)})}
+    for recording_id, start, end, speaker in tx.execute(_turns_of, {"ids": list(found)}):
+        found[recording_id][1].append(Turn(start, end, speaker))
+    return {key: (row, tuple(listed)) for key, (row, listed) in found.items()}
+
+
+def labelled_turns(tx: Transaction, recording_id: str) -> tuple[Turn, ...]:
+    """A recording's turns with the diarizer's labels."""
+    rows = tx.execute(
+        sa.select(turns.c.start, turns.c.end, speakers.c.label)
+        .join(speakers, speakers.c.id == turns.c.speaker_id)
+        .where(turns.c.recording_id == recording_id)
+        .order_by(turns.c.ordinal)
+    )
+    return tuple(Turn(*row) for row in rows)
+
+
+_speaker_columns = (
+    sa.select(
+        speakers.c.id,
+        speakers.c.recording_id,
+        recordings.c.library_id,
+        recordings.c.path,
+        speakers.c.label,
+        speakers.c.name,
+        speakers.c.profile_id,
+        profiles.c.name.label("profile_name"),
+        speakers.c.speech_seconds,
+    )
+    .join(recordings, recordings.c.id == speakers.c.recording_id)
+    .outerjoin(profiles, profiles.c.id == speakers.c.profile_id)
+)
+_speakers_by_id = _speaker_columns.where(speakers.c.id.in_(sa.bindparam("ids", expanding=True)))
+
+
+def speakers_by_id(tx: Transaction, ids: Iterable[str]) -> dict[str, SpeakerRow]:
+    """Speakers that exist, by id."""
+    return {row.id: SpeakerRow(*row) for row in tx.execute(_speakers_by_id, {"ids": list(ids)})}
+
+
+def list_speakers(
+    tx: Transaction,
+    *,
+    recording: str | None = None,
+    profile: str | None = None,
+    library: str | None = None,
+    limit: int | None = None,
+) -> list[SpeakerRow]:
+    """Speakers of a recording, a profile or a library (by id), ordered by recording and label."""
+    query = _speaker_columns.order_by(speakers.c.recording_id, speakers.c.label)
+    if recording is not None:
+        query = query.where(speakers.c.recording_id == recording)
+    if profile is not None:
+        query = query.where(speakers.c.profile_id == profile)
+    if library is not None:
+        query = query.where(recordings.c.library_id == library)
+    return [SpeakerRow(*row) for row in tx.execute(query.limit(limit))]
+
+
+def list_recordings(tx: Transaction, *, library: str | None = None, limit: int | None = None) -> list[RecordingView]:
+    """Recordings with library name and counts of turns and speakers."""
+    turn_count = sa.select(sa.func.count()).where(turns.c.recording_id == recordings.c.id).scalar_subquery()
+    speaker_count = sa.select(sa.func.count()).where(speakers.c.recording_id == recordings.c.id).scalar_subquery()
+    query = (
+        sa.select(
+            recordings.c.id,
+            libraries.c.name.label("library"),
+            recordings.c.path,
+            recordings.c.seconds,
+            turn_count.label("turns"),
+            speaker_count.label("speakers"),
+            recordings.c.content_version,
+        )
+        .join(libraries, libraries.c.id == recordings.c.library_id)
+        .order_by(recordings.c.created_at, recordings.c.id)
+        .limit(limit)
+    )
+    if library is not None:
+        query = query.where(recordings.c.library_id == library)
+    return [RecordingView(**row._mapping) for row in tx.execute(query)]
+
+
+def counts(tx: Transaction) -> Mapping[str, int]:
+    """How many libraries, recordings, speakers and living profiles there are."""
+    return {
+        "libraries": tx.scalar(sa.select(sa.func.count()).select_from(libraries)) or 0,
+        "recordings": tx.scalar(sa.select(sa.func.count()).select_from(recordings)) or 0,
+        "speakers": tx.scalar(sa.select(sa.func.count()).select_from(speakers)) or 0,
+        "profiles": tx.scalar(sa.select(sa.func.count()).where(profiles.c.merged_into.is_(None))) or 0,
+    }
+
+
+def set_speaker(tx: Transaction, speaker_id: str, **values: object) -> None:
+    """Set a speaker's name or profile."""
+    tx.execute(sa.update(speakers).where(speakers.c.id == speaker_id).values(**values))
+
+
+def _recording_row(row: Row) -> RecordingRow:
+    print_ = None if row.media_size is None else Fingerprint(row.media_size, row.media_digest)
+    return RecordingRow(row.id, row.library_id, row.path, print_, row.seconds, row.turns_digest, row.content_version)
+
+
+def _values(row: RecordingRow) -> dict[str, object]:
+    return {
+        "id": row.id,
+        "library_id": row.library_id,
+        "path": row.path,
+        "media_size": None if row.fingerprint is None else row.fingerprint.size,
+        "media_digest": None if row.fingerprint is None else row.fingerprint.digest,
+        "seconds": row.seconds,
+        "turns_digest": row.turns_digest,
+        "content_version": row.content_version,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFile:
+    """Where a recording's sound lies and what it looked like."""
+
+    recording_id: str
+    path: str | None
+    fingerprint: Fingerprint | None
+
+
+def media_files(tx: Transaction) -> list[MediaFile]:
+    """Every recording's media file."""
+    query = sa.select(recordings.c.id, recordings.c.path, recordings.c.media_size, recordings.c.media_digest)
+    return [
+        MediaFile(row.id, row.path, None if row.media_size is None else Fingerprint(row.media_size, row.media_digest))
+        for row in tx.execute(query)
+    ]

@@ -1,0 +1,260 @@
+"""The tables of the catalog. SQL states what should be; every index is a projection of it.
+
+Invariants stand here first: CHECKs, foreign keys and partial unique indexes. Instants are microseconds since the epoch.
+`migrations/` holds the schema revisions; a test fails when they and this file differ.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Instant = sa.BigInteger
+# SQLite gives only INTEGER primary keys the next number by itself.
+Serial = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+ENDED_STATES = ("retired", "cancelled", "rolled_back")
+_active = sa.text("state NOT IN ('retired', 'cancelled', 'rolled_back')")
+
+libraries = sa.Table(
+    "libraries",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+recordings = sa.Table(
+    "recordings",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("library_id", sa.ForeignKey("libraries.id"), nullable=False, index=True),
+    # None: the sound was given in memory and cannot be read again.
+    sa.Column("path", sa.Text, index=True),
+    sa.Column("media_size", sa.BigInteger),
+    sa.Column("media_digest", sa.Text),
+    sa.Column("seconds", sa.Double),
+    sa.Column("turns_digest", sa.Text, nullable=False),
+    sa.Column("content_version", sa.BigInteger, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.CheckConstraint("content_version >= 1", name="content_version"),
+    sa.CheckConstraint("(media_size IS NULL) = (media_digest IS NULL)", name="fingerprint"),
+)
+
+profiles = sa.Table(
+    "profiles",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("library_id", sa.ForeignKey("libraries.id"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("merged_into", sa.ForeignKey("profiles.id"), index=True),
+    # Raised by every change of its members or of their embeddings; an embedding pooled from an older one is dirty.
+    sa.Column("members_version", sa.BigInteger, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.CheckConstraint("name <> ''", name="name"),
+    sa.CheckConstraint("merged_into IS NULL OR merged_into <> id", name="merged_into"),
+)
+sa.Index(
+    "uq_profiles_library_id_name_living",
+    profiles.c.library_id,
+    profiles.c.name,
+    unique=True,
+    sqlite_where=sa.text("merged_into IS NULL"),
+    postgresql_where=sa.text("merged_into IS NULL"),
+)
+
+speakers = sa.Table(
+    "speakers",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("recording_id", sa.ForeignKey("recordings.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("name", sa.Text),
+    sa.Column("profile_id", sa.ForeignKey("profiles.id"), index=True),
+    sa.Column("speech_seconds", sa.Double, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.UniqueConstraint("recording_id", "label"),
+)
+
+turns = sa.Table(
+    "turns",
+    metadata,
+    sa.Column("recording_id", sa.ForeignKey("recordings.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("ordinal", sa.Integer, primary_key=True),
+    sa.Column("start", sa.Double, nullable=False),
+    sa.Column("end", sa.Double, nullable=False),
+    sa.Column("speaker_id", sa.ForeignKey("speakers.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.CheckConstraint('"start" >= 0 AND "end" > "start"', name="times"),
+)
+
+generations = sa.Table(
+    "generations",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    # SHA-256 of the checkpoint, learned at the first load; from then on another one is refused.
+    sa.Column("checksum", sa.Text),
+    sa.Column("dimension", sa.Integer, nullable=False),
+    sa.Column("definition", sa.Text, nullable=False),
+    # New and changed recordings are extracted for every live generation.
+    sa.Column("live", sa.Boolean, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.CheckConstraint("dimension > 0", name="dimension"),
+)
+
+embeddings = sa.Table(
+    "embeddings",
+    metadata,
+    sa.Column("generation", sa.ForeignKey("generations.name"), primary_key=True),
+    sa.Column("entity_id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("vector", sa.LargeBinary),
+    # Why there is no vector: the speaker is unembeddable.
+    sa.Column("reason", sa.Text),
+    sa.Column("seconds", sa.Double, nullable=False),
+    sa.Column("segments", sa.Integer, nullable=False),
+    sa.Column("resultant", sa.Double),
+    sa.Column("agreement", sa.Double),
+    sa.Column("recipe", sa.Text, nullable=False),
+    # The recording's content_version, or the profile's members_version, that this was computed from.
+    sa.Column("content_version", sa.BigInteger, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.CheckConstraint("(vector IS NULL) <> (reason IS NULL)", name="vector_or_reason"),
+    sa.CheckConstraint("(vector IS NULL) = (resultant IS NULL)", name="resultant"),
+    sa.CheckConstraint("kind IN ('speaker', 'profile')", name="kind"),
+)
+sa.Index("ix_embeddings_entity_id", embeddings.c.entity_id)
+
+# The row is the outbox: version > indexed_version means "project me". No foreign key to the entity: it outlives it.
+projections = sa.Table(
+    "projections",
+    metadata,
+    sa.Column("generation", sa.ForeignKey("generations.name"), primary_key=True),
+    sa.Column("entity_id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("library_id", sa.Text, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("indexed_version", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("deleted", sa.Boolean, nullable=False, server_default=sa.false()),
+    # The version that the index rejected, and why; it is not sent again until the version is raised.
+    sa.Column("rejected_version", sa.BigInteger),
+    sa.Column("rejection", sa.Text),
+    sa.CheckConstraint("version >= 1 AND indexed_version >= 0 AND indexed_version <= version", name="versions"),
+    sa.CheckConstraint("kind IN ('speaker', 'profile')", name="kind"),
+)
+sa.Index("ix_projections_entity_id", projections.c.entity_id)
+sa.Index(
+    "ix_projections_waiting",
+    projections.c.generation,
+    projections.c.entity_id,
+    sqlite_where=sa.text("version > indexed_version"),
+    postgresql_where=sa.text("version > indexed_version"),
+)
+
+work_items = sa.Table(
+    "work_items",
+    metadata,
+    sa.Column("id", Serial, primary_key=True, autoincrement=True),
+    sa.Column("recording_id", sa.ForeignKey("recordings.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("generation", sa.ForeignKey("generations.name"), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("taken_epoch", sa.BigInteger),
+    # The recording's content_version that is done.
+    sa.Column("done_version", sa.BigInteger),
+    sa.Column("error_code", sa.Text),
+    sa.Column("error_message", sa.Text),
+    sa.Column("waived_why", sa.Text),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.UniqueConstraint("recording_id", "generation"),
+    sa.CheckConstraint("state IN ('queued', 'taken', 'done', 'failed', 'waived')", name="state"),
+    sa.CheckConstraint("reason IN ('new', 'changed', 'repair', 'migration')", name="reason"),
+    sa.CheckConstraint("(state = 'taken') = (taken_epoch IS NOT NULL)", name="taken"),
+    sa.CheckConstraint("state <> 'failed' OR error_code IS NOT NULL", name="failed"),
+    sa.CheckConstraint("state <> 'waived' OR waived_why IS NOT NULL", name="waived"),
+    sa.CheckConstraint("state <> 'done' OR done_version IS NOT NULL", name="done"),
+    sa.CheckConstraint("attempts >= 0", name="attempts"),
+)
+sa.Index(
+    "ix_work_items_open",
+    work_items.c.priority,
+    work_items.c.id,
+    sqlite_where=sa.text("state IN ('queued', 'taken')"),
+    postgresql_where=sa.text("state IN ('queued', 'taken')"),
+)
+sa.Index("ix_work_items_generation_state", work_items.c.generation, work_items.c.state)
+
+migrations = sa.Table(
+    "migrations",
+    metadata,
+    sa.Column("id", Serial, primary_key=True, autoincrement=True),
+    sa.Column("alias", sa.Text, nullable=False),
+    sa.Column("source", sa.ForeignKey("generations.name"), nullable=False),
+    sa.Column("target", sa.ForeignKey("generations.name"), nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("paused", sa.Boolean, nullable=False),
+    sa.Column("pause_reason", sa.Text),
+    # The one-time alias that an announced swap removes; None when no swap is announced.
+    sa.Column("swap_token", sa.Text),
+    # A concrete index that is to be dropped; None once it is.
+    sa.Column("drop_index", sa.Text),
+    sa.Column("started_at", Instant, nullable=False),
+    sa.Column("finalized_at", Instant),
+    sa.Column("rollback_until", Instant),
+    sa.Column("ended_at", Instant),
+    sa.CheckConstraint("source <> target", name="source_target"),
+    sa.CheckConstraint(
+        "state IN ('running', 'finalizing', 'finalized', 'rolling_back', 'rolled_back', 'retired', 'cancelled')",
+        name="state",
+    ),
+    sa.CheckConstraint("(state IN ('finalizing', 'rolling_back')) = (swap_token IS NOT NULL)", name="swap_token"),
+    sa.CheckConstraint("(state IN ('retired', 'cancelled', 'rolled_back')) = (ended_at IS NOT NULL)", name="ended_at"),
+)
+sa.Index("uq_migrations_alias_active", migrations.c.alias, unique=True, sqlite_where=_active, postgresql_where=_active)
+
+# Append-only: a trigger in the schema revision refuses updates.
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", Serial, primary_key=True, autoincrement=True),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("migration_id", sa.ForeignKey("migrations.id"), index=True),
+    sa.Column("entity_id", sa.Text, index=True),
+    sa.Column("data", sa.Text, nullable=False),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("acquired_at", Instant),
+    sa.Column("expires_at", Instant),
+    sa.CheckConstraint("epoch >= 0", name="epoch"),
+    sa.CheckConstraint("(holder IS NULL) = (expires_at IS NULL)", name="holder"),
+)
+
+# One row, `library`: while it has a holder and has not expired, writers of the library wait.
+fences = sa.Table(
+    "fences",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text),
+    sa.Column("expires_at", Instant),
+    sa.CheckConstraint("(holder IS NULL) = (expires_at IS NULL)", name="holder"),
+)

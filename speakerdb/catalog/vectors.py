@@ -1,0 +1,409 @@
+"""Rows of embeddings, and the projections that say which documents an index should hold.
+
+`projections.version` is the document's external version: `max(old + 1, now in microseconds)`. It never goes back. Whoever
+wants a document written again raises it; acknowledgements only ever raise `indexed_version`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from speakerdb.catalog.database import Row, Transaction, upsert
+from speakerdb.catalog.schema import embeddings, profiles, projections, recordings, speakers, work_items
+from speakerdb.core.pooling import content_hash
+from speakerdb.types import Document, Embedding, Kind, Unembeddable
+
+_version = projections.c.version
+_bumped = sa.case((_version + 1 > sa.bindparam("now"), _version + 1), else_=sa.bindparam("now"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddingRow:
+    """What a generation knows of one speaker or profile."""
+
+    entity_id: str
+    kind: Kind
+    result: Embedding | Unembeddable
+    recipe: str
+    content_version: int
+
+
+@lru_cache
+def _write_embedding(dialect: str) -> sa.Insert:
+    statement = upsert(dialect, embeddings)
+    replaced = ("kind", "vector", "reason", "seconds", "segments", "resultant", "agreement", "recipe",
+                "content_version", "created_at")  # fmt: skip
+    return statement.on_conflict_do_update(  # type: ignore[no-any-return]
+        index_elements=["generation", "entity_id"], set_={name: statement.excluded[name] for name in replaced}
+    )
+
+
+@lru_cache
+def _write_projection(dialect: str) -> sa.Insert:
+    statement = upsert(dialect, projections)
+    old, new = projections.c.version, statement.excluded.version
+    return statement.on_conflict_do_update(  # type: ignore[no-any-return]
+        index_elements=["generation", "entity_id"],
+        set_={
+            "version": sa.case((old + 1 > new, old + 1), else_=new),
+            "deleted": sa.false(),
+            "library_id": statement.excluded.library_id,
+            "rejected_version": None,
+            "rejection": None,
+        },
+    )
+
+
+_raise = sa.update(projections).values(version=_bumped)
+_raise_entities = _raise.where(projections.c.entity_id.in_(sa.bindparam("ids", expanding=True)))
+_raise_in = _raise_entities.where(projections.c.generation == sa.bindparam("in_generation"))
+
+
+def write_embeddings(
+    tx: Transaction, generation: str, rows: Sequence[EmbeddingRow], libraries: Mapping[str, str], now: int
+) -> None:
+    """Store embeddings and raise their projections. `libraries` gives each entity's library id.
+
+    An unembeddable entity gets no document of its own; where one exists it becomes a tombstone.
+    """
+    if not rows:
+        return
+    dialect = tx.dialect.name
+    tx.execute(_write_embedding(dialect), [_embedding_values(generation, row, now) for row in rows])
+    with_vector = [row for row in rows if isinstance(row.result, Embedding)]
+    without = [row.entity_id for row in rows if isinstance(row.result, Unembeddable)]
+    if with_vector:
+        tx.execute(
+            _write_projection(dialect),
+            [
+                {
+                    "generation": generation,
+                    "entity_id": row.entity_id,
+                    "kind": row.kind.value,
+                    "library_id": libraries[row.entity_id],
+                    "version": now,
+                }
+                for row in with_vector
+            ],
+        )
+    if without:
+        tx.execute(_raise_in, {"ids": without, "in_generation": generation, "now": now})
+
+
+def raise_versions(tx: Transaction, entity_ids: Iterable[str], now: int) -> None:
+    """Ask for these entities' documents to be written again, in every generation that has them."""
+    ids = list(entity_ids)
+    if ids:
+        tx.execute(_raise_entities, {"ids": ids, "now": now})
+
+
+def raise_generation(tx: Transaction, generation: str, now: int) -> int:
+    """Ask for every document of a generation to be written again; how many there are."""
+    result = tx.execute(
+        _raise.where(projections.c.generation == sa.bindparam("in_generation")),
+        {"in_generation": generation, "now": now},
+    )
+    return result.rowcount
+
+
+def mark_deleted(tx: Transaction, entity_ids: Sequence[str], now: int) -> None:
+    """Forget these entities' vectors and turn their documents into tombstones, in every generation."""
+    if not entity_ids:
+        return
+    tx.execute(sa.delete(embeddings).where(embeddings.c.entity_id.in_(entity_ids)))
+    tx.execute(_raise_entities.values(deleted=sa.true(), version=_bumped), {"ids": list(entity_ids), "now": now})
+
+
+def embeddings_of(tx: Transaction, generation: str, ids: Sequence[str]) -> dict[str, EmbeddingRow]:
+    """What a generation knows of these entities."""
+    rows = tx.execute(_embeddings_of, {"in_generation": generation, "ids": list(ids)})
+    return {row.entity_id: _embedding_row(row) for row in rows}
+
+
+_embeddings_of = sa.select(embeddings).where(
+    embeddings.c.generation == sa.bindparam("in_generation"),
+    embeddings.c.entity_id.in_(sa.bindparam("ids", expanding=True)),
+)
+
+
+_speech_behind = sa.select(embeddings.c.entity_id, embeddings.c.seconds).where(
+    embeddings.c.generation == sa.bindparam("in_generation"),
+    embeddings.c.entity_id.in_(sa.bindparam("ids", expanding=True)),
+    embeddings.c.reason.is_(None),
+)
+
+
+def speech_behind(tx: Transaction, generation: str, ids: Sequence[str]) -> dict[str, float]:
+    """Those of the entities that have a vector in a generation, with the seconds of speech it was pooled from."""
+    rows = tx.execute(_speech_behind, {"in_generation": generation, "ids": list(ids)})
+    return {row.entity_id: row.seconds for row in rows}
+
+
+def member_embeddings(tx: Transaction, generation: str, profile: str) -> list[Embedding]:
+    """The embeddings of a profile's members in a generation, in the order of their ids."""
+    rows = tx.execute(
+        sa.select(embeddings)
+        .join(speakers, speakers.c.id == embeddings.c.entity_id)
+        .where(speakers.c.profile_id == profile, embeddings.c.generation == generation)
+        .where(embeddings.c.vector.is_not(None))
+        .order_by(embeddings.c.entity_id)
+    )
+    found = (_embedding_row(row).result for row in rows)
+    return [one for one in found if isinstance(one, Embedding)]
+
+
+# What an index should hold.
+
+_expected = (
+    sa.select(
+        projections.c.entity_id,
+        projections.c.kind,
+        projections.c.version,
+        projections.c.library_id,
+        projections.c.deleted,
+        embeddings.c.vector,
+        speakers.c.id.label("speaker"),
+        speakers.c.recording_id,
+        speakers.c.profile_id,
+        profiles.c.id.label("profile"),
+    )
+    .select_from(projections)
+    .outerjoin(
+        embeddings,
+        sa.and_(embeddings.c.generation == projections.c.generation, embeddings.c.entity_id == projections.c.entity_id),
+    )
+    .outerjoin(speakers, sa.and_(projections.c.kind == "speaker", speakers.c.id == projections.c.entity_id))
+    .outerjoin(
+        profiles,
+        sa.and_(
+            projections.c.kind == "profile",
+            profiles.c.id == projections.c.entity_id,
+            profiles.c.merged_into.is_(None),
+        ),
+    )
+    .where(projections.c.generation == sa.bindparam("in_generation"))
+    .order_by(projections.c.entity_id)
+)
+_sendable = sa.or_(projections.c.rejected_version.is_(None), projections.c.rejected_version < projections.c.version)
+_waiting = _expected.where(projections.c.version > projections.c.indexed_version, _sendable).limit(
+    sa.bindparam("row_limit")
+)
+
+
+def expected_documents(tx: Transaction, generation: str) -> Iterator[Document]:
+    """Every document that the generation's index should hold, tombstones too, by ascending id, streamed."""
+    result = tx.execution_options(yield_per=2000).execute(_expected, {"in_generation": generation})
+    return (_document(row) for row in result)
+
+
+def expected_by_id(tx: Transaction, generation: str, ids: Sequence[str]) -> list[Document]:
+    """The documents of these entities, as the index should hold them."""
+    query = _expected.where(projections.c.entity_id.in_(ids))
+    return [_document(row) for row in tx.execute(query, {"in_generation": generation})]
+
+
+def changed_since(tx: Transaction, generation: str, watermark: int) -> list[Document]:
+    """The documents whose version was raised above a watermark."""
+    query = _expected.where(projections.c.version > watermark)
+    return [_document(row) for row in tx.execute(query, {"in_generation": generation})]
+
+
+def waiting_documents(tx: Transaction, generation: str, limit: int) -> list[Document]:
+    """Documents whose index copy is behind, vector and version from one SELECT."""
+    return [_document(row) for row in tx.execute(_waiting, {"in_generation": generation, "row_limit": limit})]
+
+
+def waiting_count(tx: Transaction, generation: str) -> int:
+    """How many documents are behind (rejected ones too)."""
+    query = sa.select(sa.func.count()).where(
+        projections.c.generation == generation, projections.c.version > projections.c.indexed_version
+    )
+    return tx.scalar(query) or 0
+
+
+def rejections(tx: Transaction, generation: str, limit: int = 20) -> list[tuple[str, str]]:
+    """Entities whose document the index refused, and why."""
+    query = (
+        sa.select(projections.c.entity_id, projections.c.rejection)
+        .where(projections.c.generation == generation, projections.c.rejected_version == projections.c.version)
+        .limit(limit)
+    )
+    return [(row.entity_id, row.rejection) for row in tx.execute(query)]
+
+
+def sample_ids(tx: Transaction, generation: str, count: int) -> list[str]:
+    """Ids of indexed live documents, spread at random."""
+    query = (
+        sa.select(projections.c.entity_id)
+        .where(projections.c.generation == generation, projections.c.deleted.is_(False))
+        .where(projections.c.indexed_version == projections.c.version)
+        .order_by(sa.func.random())
+        .limit(count)
+    )
+    return list(tx.scalars(query))
+
+
+_acknowledge = (
+    sa.update(projections)
+    .where(projections.c.generation == sa.bindparam("in_generation"), projections.c.entity_id == sa.bindparam("id"))
+    .where(projections.c.indexed_version < sa.bindparam("written"))
+    .values(indexed_version=sa.bindparam("written"))
+)
+_overtake = (
+    sa.update(projections)
+    .where(projections.c.generation == sa.bindparam("in_generation"), projections.c.entity_id == sa.bindparam("id"))
+    .where(_version == sa.bindparam("was"))
+    .values(version=sa.bindparam("above"))
+)
+_reject = (
+    sa.update(projections)
+    .where(projections.c.generation == sa.bindparam("in_generation"), projections.c.entity_id == sa.bindparam("id"))
+    .where(_version == sa.bindparam("was"))
+    .values(rejected_version=sa.bindparam("was"), rejection=sa.bindparam("why"))
+)
+
+
+def acknowledge(tx: Transaction, generation: str, written: Sequence[tuple[str, int]]) -> None:
+    """The index holds these versions. A late acknowledgement lowers nothing."""
+    if written:
+        tx.execute(_acknowledge, [{"in_generation": generation, "id": i, "written": v} for i, v in written])
+
+
+def overtake(tx: Transaction, generation: str, ahead: Sequence[tuple[str, int, int]]) -> None:
+    """Raise versions above what the index already holds: (id, version that was read, version in the index)."""
+    if ahead:
+        tx.execute(
+            _overtake, [{"in_generation": generation, "id": i, "was": was, "above": held + 1} for i, was, held in ahead]
+        )
+
+
+def reject(tx: Transaction, generation: str, refused: Sequence[tuple[str, int, str]]) -> None:
+    """The index refused these documents: (id, version, why)."""
+    if refused:
+        tx.execute(_reject, [{"in_generation": generation, "id": i, "was": was, "why": why} for i, was, why in refused])
+
+
+def uncovered(tx: Transaction, generation: str) -> tuple[int, list[str]]:
+    """Speakers that the generation should know and does not, nor is it waived: how many, and a sample of ids.
+
+    An embedding of an older content of the recording does not count.
+    """
+    query = (
+        sa.select(speakers.c.id)
+        .join(recordings, recordings.c.id == speakers.c.recording_id)
+        .outerjoin(embeddings, sa.and_(embeddings.c.entity_id == speakers.c.id, embeddings.c.generation == generation))
+        .outerjoin(
+            work_items,
+            sa.and_(work_items.c.recording_id == recordings.c.id, work_items.c.generation == generation),
+        )
+        .where(sa.or_(embeddings.c.entity_id.is_(None), embeddings.c.content_version != recordings.c.content_version))
+        .where(sa.or_(work_items.c.state.is_(None), work_items.c.state != "waived"))
+    )
+    count = tx.scalar(sa.select(sa.func.count()).select_from(query.subquery())) or 0
+    return count, list(tx.scalars(query.limit(10))) if count else []
+
+
+def lacking(tx: Transaction, generation: str) -> int:
+    """Speakers that have a vector in some generation but no current word in this one: the lag of a source."""
+    known = sa.select(embeddings.c.entity_id).where(embeddings.c.kind == "speaker", embeddings.c.vector.is_not(None))
+    here = (
+        sa.select(embeddings.c.entity_id)
+        .join(speakers, speakers.c.id == embeddings.c.entity_id)
+        .join(recordings, recordings.c.id == speakers.c.recording_id)
+        .where(embeddings.c.generation == generation)
+        .where(embeddings.c.content_version == recordings.c.content_version)
+    )
+    query = sa.select(sa.func.count()).where(speakers.c.id.in_(known), speakers.c.id.not_in(here))
+    return tx.scalar(query) or 0
+
+
+def purge(tx: Transaction, generation: str) -> None:
+    """Forget every vector of a generation."""
+    tx.execute(sa.delete(embeddings).where(embeddings.c.generation == generation))
+    tx.execute(sa.delete(projections).where(projections.c.generation == generation))
+    tx.execute(sa.delete(work_items).where(work_items.c.generation == generation))
+
+
+def _document(row: Any) -> Document:
+    kind = Kind(row.kind)
+    alive = not row.deleted and row.vector is not None
+    if kind is Kind.SPEAKER:
+        alive, recording, profile = alive and row.speaker is not None, row.recording_id, row.profile_id
+    else:
+        alive, recording, profile = alive and row.profile is not None, None, row.entity_id
+    if not alive:
+        hashed = content_hash(None, kind.value, row.library_id, None, None)
+        return Document(row.entity_id, row.version, hashed, kind, row.library_id, None, None, None)
+    vector = np.frombuffer(row.vector, dtype="<f4")
+    hashed = content_hash(vector, kind.value, row.library_id, recording, profile)
+    return Document(row.entity_id, row.version, hashed, kind, row.library_id, recording, profile, vector)
+
+
+def _embedding_row(row: Row) -> EmbeddingRow:
+    result: Embedding | Unembeddable
+    if row.vector is None:
+        result = Unembeddable(row.reason, row.seconds)
+    else:
+        vector = np.frombuffer(row.vector, dtype="<f4")
+        result = Embedding(vector, row.seconds, row.segments, row.resultant, row.agreement)
+    return EmbeddingRow(row.entity_id, Kind(row.kind), result, row.recipe, row.content_version)
+
+
+def _embedding_values(generation: str, row: EmbeddingRow, now: int) -> dict[str, object]:
+    known = row.result if isinstance(row.result, Embedding) else None
+    return {
+        "generation": generation,
+        "entity_id": row.entity_id,
+        "kind": row.kind.value,
+        "vector": None if known is None else known.vector.astype("<f4", copy=False).tobytes(),
+        "reason": row.result.reason if isinstance(row.result, Unembeddable) else None,
+        "seconds": row.result.seconds,
+        "segments": 0 if known is None else known.segments,
+        "resultant": None if known is None else known.resultant,
+        "agreement": None if known is None else known.agreement,
+        "recipe": row.recipe,
+        "content_version": row.content_version,
+        "created_at": now,
+    }
+
+
+def anything_indexed(tx: Transaction) -> bool:
+    """Whether SQL believes that some index holds something."""
+    return tx.scalar(sa.select(projections.c.entity_id).where(projections.c.indexed_version > 0).limit(1)) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a generation has still to extract. `speech_seconds` is at most the budget for each speaker."""
+
+    recordings: int
+    to_extract: int
+    speakers: int
+    audio_seconds: float
+    speech_seconds: float
+
+
+def cost(tx: Transaction, generation: str, budget_seconds: float) -> Cost:
+    """What it takes to bring a generation to the whole library; embeddings that SQL has are used again."""
+    current = (
+        sa.select(work_items.c.id)
+        .where(work_items.c.recording_id == recordings.c.id, work_items.c.generation == generation)
+        .where(work_items.c.state == "done", work_items.c.done_version == recordings.c.content_version)
+        .exists()
+    )
+    speech = sa.case((speakers.c.speech_seconds > budget_seconds, budget_seconds), else_=speakers.c.speech_seconds)
+    every = tx.scalar(sa.select(sa.func.count()).select_from(recordings)) or 0
+    files = tx.execute(sa.select(sa.func.count(), sa.func.sum(recordings.c.seconds)).where(~current)).one()
+    voices = tx.execute(
+        sa.select(sa.func.count(), sa.func.sum(speech))
+        .select_from(speakers)
+        .join(recordings, recordings.c.id == speakers.c.recording_id)
+        .where(~current)
+    ).one()
+    return Cost(every, files[0], voices[0], float(files[1] or 0.0), float(voices[1] or 0.0))

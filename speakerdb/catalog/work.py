@@ -1,0 +1,315 @@
+"""The queue: "extract this recording for this generation, because …". One row a (recording, generation).
+
+Attempts are counted when an item is taken, so a recording that kills its worker fails after three and stops nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import sqlalchemy as sa
+
+from speakerdb.catalog.database import Transaction, upsert
+from speakerdb.catalog.leases import Lease
+from speakerdb.catalog.schema import embeddings, recordings, speakers, work_items
+from speakerdb.catalog.vectors import waiting_count
+from speakerdb.errors import SpeakerDBError, WorkerDied
+from speakerdb.reports import ItemError, Progress
+
+Reason = Literal["new", "changed", "repair", "migration"]
+
+MAX_ATTEMPTS = 3
+# Order of work: a person waits for what is new; a migration's named profiles come before the rest of it.
+PRIORITY: dict[Reason, int] = {"new": 0, "changed": 10, "repair": 20, "migration": 40}
+PRIORITY_NAMED = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A work item that was taken."""
+
+    id: int
+    recording_id: str
+    generation: str
+    attempts: int
+
+
+@lru_cache
+def _enqueue(dialect: str) -> sa.Insert:
+    statement = upsert(dialect, work_items)
+    names = ("reason", "priority", "state", "attempts", "updated_at")
+    changes = {name: statement.excluded[name] for name in names}
+    cleared = dict.fromkeys(("taken_epoch", "error_code", "error_message", "waived_why"), None)
+    return statement.on_conflict_do_update(  # type: ignore[no-any-return]
+        index_elements=["recording_id", "generation"], set_=changes | cleared
+    )
+
+
+def enqueue(tx: Transaction, recording_id: str, generations: Sequence[str], reason: Reason, now: int) -> None:
+    """Queue a recording, from its first attempt on. An item that is being worked on is taken away from its worker."""
+    if generations:
+        fresh: dict[str, object] = {
+            "reason": reason,
+            "priority": PRIORITY[reason],
+            "state": "queued",
+            "attempts": 0,
+            "updated_at": now,
+        }
+        tx.execute(
+            _enqueue(tx.dialect.name),
+            [fresh | {"recording_id": recording_id, "generation": g} for g in generations],
+        )
+
+
+def enqueue_library(tx: Transaction, generation: str, now: int) -> int:
+    """Queue every recording that this generation has not got as it is now; how many. Recordings with named voices first."""
+    named = (
+        sa.select(speakers.c.id)
+        .where(speakers.c.recording_id == recordings.c.id, speakers.c.profile_id.is_not(None))
+        .exists()
+    )
+    current = (
+        sa.select(work_items.c.id)
+        .where(work_items.c.recording_id == recordings.c.id, work_items.c.generation == generation)
+        .where(work_items.c.state == "done", work_items.c.done_version == recordings.c.content_version)
+        .exists()
+    )
+    rows = sa.select(
+        recordings.c.id,
+        sa.literal(generation),
+        sa.literal("migration"),
+        sa.case((named, PRIORITY_NAMED), else_=PRIORITY["migration"]),
+        sa.literal("queued"),
+        sa.literal(0),
+        sa.literal(now, sa.BigInteger),
+    ).where(~current)
+    columns = ["recording_id", "generation", "reason", "priority", "state", "attempts", "updated_at"]
+    statement = upsert(tx.dialect.name, work_items).from_select(columns, rows)
+    changes = {name: statement.excluded[name] for name in columns[2:]}
+    cleared = dict.fromkeys(("taken_epoch", "error_code", "error_message", "waived_why"), None)
+    result = tx.execute(
+        statement.on_conflict_do_update(index_elements=["recording_id", "generation"], set_=changes | cleared)
+    )
+    return int(result.rowcount)
+
+
+_take = (
+    sa.update(work_items)
+    .where(work_items.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .values(state="taken", attempts=work_items.c.attempts + 1, taken_epoch=sa.bindparam("epoch"))
+)
+
+
+def take(
+    tx: Transaction, lease: Lease, limit: int, *, paused: Collection[str] = (), without: Collection[str] = ()
+) -> list[Item]:
+    """Take the next items by priority, and count the attempt. The transaction touched the lease first.
+
+    Items of a migration to a generation in `paused` stay, as does everything of the generations in `without`.
+    An item that was tried before is taken alone: if it kills its worker again, it takes nobody with it.
+    """
+    query = (
+        sa.select(work_items.c.id, work_items.c.recording_id, work_items.c.generation, work_items.c.attempts)
+        .where(work_items.c.state == "queued")
+        .order_by(work_items.c.priority, work_items.c.id)
+        .limit(limit)
+    )
+    if paused:
+        query = query.where(~((work_items.c.reason == "migration") & work_items.c.generation.in_(list(paused))))
+    if without:
+        query = query.where(work_items.c.generation.not_in(list(without)))
+    rows = tx.execute(query).all()
+    if rows and rows[0].attempts > 0:
+        rows = rows[:1]
+    else:
+        rows = [row for row in rows if row.attempts == 0]
+    items = [Item(row.id, row.recording_id, row.generation, row.attempts + 1) for row in rows]
+    if items:
+        tx.execute(_take, {"ids": [item.id for item in items], "epoch": lease.epoch})
+    return items
+
+
+def reclaim(tx: Transaction, lease: Lease, now: int) -> tuple[int, int]:
+    """Queue again what earlier holders of the lease had taken and left: (queued again, failed as `worker-died`)."""
+    left = (work_items.c.state == "taken") & (work_items.c.taken_epoch < lease.epoch)
+    failed = tx.execute(
+        sa.update(work_items)
+        .where(left, work_items.c.attempts >= MAX_ATTEMPTS)
+        .values(
+            state="failed",
+            taken_epoch=None,
+            error_code=WorkerDied.code,
+            error_message=f"The process died {MAX_ATTEMPTS} times while this recording was being worked on.",
+            updated_at=now,
+        )
+    ).rowcount
+    queued = tx.execute(
+        sa.update(work_items).where(left).values(state="queued", taken_epoch=None, updated_at=now)
+    ).rowcount
+    return queued, failed
+
+
+_mine = (work_items.c.id == sa.bindparam("item_id")) & (work_items.c.taken_epoch == sa.bindparam("epoch"))
+_done = (
+    sa.update(work_items)
+    .where(_mine)
+    .values(
+        state="done",
+        done_version=sa.bindparam("content"),
+        taken_epoch=None,
+        error_code=None,
+        error_message=None,
+        updated_at=sa.bindparam("now"),
+    )
+)
+_back = (
+    sa.update(work_items)
+    .where(_mine)
+    .values(
+        state="queued",
+        taken_epoch=None,
+        attempts=sa.bindparam("tries"),
+        error_code=sa.bindparam("code"),
+        error_message=sa.bindparam("message"),
+        updated_at=sa.bindparam("now"),
+    )
+)
+_fail = (
+    sa.update(work_items)
+    .where(_mine)
+    .values(
+        state="failed",
+        taken_epoch=None,
+        error_code=sa.bindparam("code"),
+        error_message=sa.bindparam("message"),
+        updated_at=sa.bindparam("now"),
+    )
+)
+
+
+def finish(tx: Transaction, lease: Lease, item: Item, content_version: int, now: int) -> bool:
+    """Mark an item done for this content. False if it is not ours any more (the recording changed meanwhile)."""
+    values = {"item_id": item.id, "epoch": lease.epoch, "content": content_version, "now": now}
+    return tx.execute(_done, values).rowcount == 1
+
+
+def fail(tx: Transaction, lease: Lease, item: Item, error: SpeakerDBError, now: int) -> bool:
+    """Record an error. A transient one is tried again up to three times; True when the item has failed for good."""
+    values = {
+        "item_id": item.id, "epoch": lease.epoch, "code": error.code, "message": error.message, "now": now,
+    }  # fmt: skip
+    if error.transient and item.attempts < MAX_ATTEMPTS:
+        tx.execute(_back, values | {"tries": item.attempts})
+        return False
+    return tx.execute(_fail, values).rowcount == 1
+
+
+def give_back(tx: Transaction, lease: Lease, items: Sequence[Item], now: int) -> None:
+    """Queue items again as if they had not been taken."""
+    for item in items:
+        values = {"item_id": item.id, "epoch": lease.epoch, "code": None, "message": None, "now": now}
+        tx.execute(_back, values | {"tries": item.attempts - 1})
+
+
+def retry(tx: Transaction, now: int, **chosen: str | None) -> int:
+    """Queue failed items again, from their first attempt on; filtered by generation, code and recording."""
+    query = sa.update(work_items).where(work_items.c.state == "failed", *_chosen(**chosen))
+    values = {"state": "queued", "attempts": 0, "error_code": None, "error_message": None, "updated_at": now}
+    return tx.execute(query.values(**values)).rowcount
+
+
+def waive(tx: Transaction, why: str, now: int, **chosen: str | None) -> list[str]:
+    """Let failed items be missing, on a person's word; the recordings that were waived."""
+    query = sa.update(work_items).where(work_items.c.state == "failed", *_chosen(**chosen))
+    return list(
+        tx.scalars(query.values(state="waived", waived_why=why, updated_at=now).returning(work_items.c.recording_id))
+    )
+
+
+def drop_open(tx: Transaction, generation: str) -> None:
+    """Forget the open items of a generation that is no longer live."""
+    tx.execute(
+        sa.delete(work_items).where(work_items.c.generation == generation, work_items.c.state.in_(("queued", "taken")))
+    )
+
+
+def open_count(tx: Transaction, generation: str | None = None) -> int:
+    """How many items are queued or taken."""
+    query = sa.select(sa.func.count()).where(work_items.c.state.in_(("queued", "taken")))
+    if generation is not None:
+        query = query.where(work_items.c.generation == generation)
+    return tx.scalar(query) or 0
+
+
+def failures(tx: Transaction, generation: str | None = None, limit: int = 20) -> tuple[ItemError, ...]:
+    """A sample of the failed items."""
+    query = sa.select(
+        work_items.c.recording_id,
+        work_items.c.generation,
+        work_items.c.error_code,
+        work_items.c.error_message,
+        work_items.c.attempts,
+    ).where(work_items.c.state == "failed")
+    if generation is not None:
+        query = query.where(work_items.c.generation == generation)
+    return tuple(ItemError(*row) for row in tx.execute(query.order_by(work_items.c.id).limit(limit)))
+
+
+def progress(tx: Transaction, generation: str) -> Progress:
+    """How far the work of a generation is."""
+    total = tx.execute(sa.select(sa.func.count(), sa.func.sum(recordings.c.seconds)).select_from(recordings)).one()
+    states = {
+        row.state: row
+        for row in tx.execute(
+            sa.select(
+                work_items.c.state, sa.func.count().label("items"), sa.func.sum(recordings.c.seconds).label("audio")
+            )
+            .join(recordings, recordings.c.id == work_items.c.recording_id)
+            .where(work_items.c.generation == generation)
+            .group_by(work_items.c.state)
+        )
+    }
+    voices = tx.execute(
+        sa.select(sa.func.count(), sa.func.count(embeddings.c.reason)).where(
+            embeddings.c.generation == generation, embeddings.c.kind == "speaker"
+        )
+    ).one()
+    codes = tx.execute(
+        sa.select(work_items.c.error_code, sa.func.count().label("failed"))
+        .where(work_items.c.generation == generation, work_items.c.state == "failed")
+        .group_by(work_items.c.error_code)
+    )
+
+    def items(state: str) -> int:
+        return states[state].items if state in states else 0
+
+    return Progress(
+        generation=generation,
+        recordings_total=total[0],
+        recordings_done=items("done"),
+        recordings_failed=items("failed"),
+        recordings_waived=items("waived"),
+        recordings_queued=items("queued") + items("taken"),
+        audio_seconds_total=float(total[1] or 0.0),
+        audio_seconds_done=float(states["done"].audio or 0.0) if "done" in states else 0.0,
+        speakers_embedded=voices[0] - voices[1],
+        speakers_unembeddable=voices[1],
+        documents_waiting=waiting_count(tx, generation),
+        errors={row.error_code: row.failed for row in codes},
+    )
+
+
+def _chosen(
+    *, generation: str | None = None, code: str | None = None, recording: str | None = None
+) -> list[sa.ColumnElement[bool]]:
+    chosen = []
+    if generation is not None:
+        chosen.append(work_items.c.generation == generation)
+    if code is not None:
+        chosen.append(work_items.c.error_code == code)
+    if recording is not None:
+        chosen.append(work_items.c.recording_id == recording)
+    return chosen

@@ -1,0 +1,235 @@
+"""`speakerdb migrate`: move the library to another generation, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from speakerdb.cli.live import run_work
+from speakerdb.cli.output import plural
+from speakerdb.cli.session import JsonFlag, Session, YesFlag
+from speakerdb.cli.show import say, show_gates, show_migration, show_preflight, show_swap, show_work
+from speakerdb.errors import GateFailed, InvalidInput, NoMigration, PreflightFailed
+from speakerdb.reports import GateReport, MigrationView, Preflight, WorkReport
+
+if TYPE_CHECKING:
+    from speakerdb.service import SpeakerDB
+
+app = typer.Typer(no_args_is_help=True, help="Move the library to another generation, and back.")
+
+CodeOption = Annotated[str | None, typer.Option(help="Only those that failed with this error code.")]
+RecordingOption = Annotated[str | None, typer.Option(metavar="ID", help="Only this recording.")]
+
+
+def _required(db: SpeakerDB) -> MigrationView:
+    view = db.migration()
+    if view is None:
+        raise NoMigration("There has been no migration.")
+    return view
+
+
+@app.command()
+def start(
+    ctx: typer.Context,
+    to: Annotated[str, typer.Option("--to", metavar="GENERATION", help="The generation to move to, for example v4.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the pre-flight.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Start it and leave the work to `speakerdb work`.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Start although the pre-flight does not pass.")] = False,
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Start a migration and work through it, or continue the one that runs.
+
+    The serving generation answers matches all the while. Ctrl-C stops after the current step; the same command
+    continues.
+    """
+    session = Session.of(ctx, as_json)
+    exit_code = 0
+    work: WorkReport | None = None
+    with session.open() as db:
+        view = db.migration()
+        running = view is not None and view.target == to and view.state == "running"
+        preflight = None if running and not dry_run else db.preflight(to)
+        if preflight is not None:
+            _print_preflight(session, preflight)
+        if dry_run:
+            session.result({"preflight": preflight, "migration": None, "work": None}, lambda *_: None)
+            raise typer.Exit(0 if preflight is None or preflight.passed else PreflightFailed.exit_code)
+        if preflight is not None:
+            view = _begin(session, db, preflight, force=force, yes=yes)
+            session.note(f"Migration {view.id} from {view.source} to {view.target} started.")
+        elif view is not None:
+            session.note(f"Migration {view.id} from {view.source} to {view.target} is running; this continues it.")
+        if not detach:
+            work, exit_code = run_work(session, db, again=f"speakerdb migrate start --to {to}")
+            view = db.migration()
+    answer = {"preflight": preflight, "migration": view, "work": work}
+    session.result(answer, lambda console, value: _show_started(console, value["work"], value["migration"]))
+    raise typer.Exit(exit_code)
+
+
+def _print_preflight(session: Session, preflight: Preflight) -> None:
+    session.show(lambda console: show_preflight(console, preflight))
+
+
+def _begin(session: Session, db: SpeakerDB, preflight: Preflight, *, force: bool, yes: bool) -> MigrationView:
+    if not preflight.passed:
+        failed = ", ".join(c.name for c in preflight.checks if c.verdict == "fail")
+        if not force:
+            raise PreflightFailed(
+                f"The pre-flight does not pass: {failed}.",
+                hint="Mend what it names, or start anyway with `--force`.",
+                report=preflight,
+            )
+        session.confirm(f"The pre-flight does not pass ({failed}). Start anyway?", yes=yes)
+    return db.start_migration(preflight.target, force=force, checked=preflight)
+
+
+def _show_started(console: Any, work: WorkReport | None, view: MigrationView | None) -> None:
+    if work is not None:
+        show_work(console, work)
+    if view is not None:
+        show_migration(console, view)
+
+
+@app.command()
+def status(ctx: typer.Context, as_json: JsonFlag = False) -> None:
+    """Where the newest migration stands, and what to do next."""
+    session = Session.of(ctx, as_json)
+    with session.open() as db:
+        session.result(db.migration(), show_migration)
+
+
+@app.command()
+def finalize(ctx: typer.Context, yes: YesFlag = False, as_json: JsonFlag = False) -> None:
+    """Prove the target and let it serve. Asks first, with the gates in view."""
+    session = Session.of(ctx, as_json)
+    with session.open() as db:
+        if not yes:
+            view = _required(db)
+            session.check_terminal()
+            report = db.check_gates()
+            session.show(lambda console: show_gates(console, report))
+            doubt = (
+                "" if report.proven else "Not all gates pass now; they are checked again after what waits was drained. "
+            )
+            session.confirm(f"{doubt}Let {view.target} serve instead of {view.serving}?", yes=False)
+        try:
+            swap = db.finalize()
+        except GateFailed as error:
+            gates = error.details.get("report")
+            if isinstance(gates, GateReport):
+                session.show(lambda console: show_gates(console, gates))
+            raise
+    session.result(swap, show_swap)
+
+
+@app.command()
+def rollback(
+    ctx: typer.Context,
+    now: Annotated[bool, typer.Option("--now", help="Swap first and report what the source lacks after.")] = False,
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Let the source generation serve again. Asks first."""
+    session = Session.of(ctx, as_json)
+    with session.open() as db:
+        if not yes:
+            view = _required(db)
+            lag = f" It lacks {plural(view.source_lag, 'speaker')}." if view.source_lag else ""
+            session.confirm(f"Let {view.source} serve again instead of {view.serving}?{lag}", yes=False)
+        try:
+            swap = db.rollback(now=now)
+        except GateFailed as error:
+            gates = error.details.get("report")
+            if isinstance(gates, GateReport):
+                session.show(lambda console: show_gates(console, gates))
+            raise
+    session.result(swap, show_swap)
+
+
+@app.command()
+def pause(
+    ctx: typer.Context,
+    reason: Annotated[str, typer.Option(help="Why; it is shown where people look.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Pause the migration after the current step."""
+    session = Session.of(ctx, as_json)
+    with session.open() as db:
+        session.result(db.pause(reason), show_migration)
+
+
+@app.command()
+def resume(ctx: typer.Context, as_json: JsonFlag = False) -> None:
+    """Let a paused migration go on."""
+    session = Session.of(ctx, as_json)
+    with session.open() as db:
+        session.result(db.resume(), show_migration)
+
+
+@app.command()
+def retry(
+    ctx: typer.Context, code: CodeOption = None, recording: RecordingOption = None, as_json: JsonFlag = False
+) -> None:
+    """Queue failed recordings again."""
+    session = Session.of(ctx, as_json)
+    with session.open() as db:
+        count = db.retry(code=code, recording=recording)
+    session.result(
+        {"queued": count},
+        lambda console, value: say(
+            console,
+            f"{plural(value['queued'], 'recording')} queued again. next: `speakerdb work`.",
+        ),
+    )
+
+
+@app.command()
+def waive(
+    ctx: typer.Context,
+    why: Annotated[str, typer.Option("--why", help="Why they may be left behind; kept in the audit trail.")],
+    code: CodeOption = None,
+    recording: RecordingOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Let the migration be finalized without recordings that failed: one, or all with one error code."""
+    session = Session.of(ctx, as_json)
+    if (code is None) == (recording is None):
+        raise InvalidInput(
+            "Say which ones: `--code` or `--recording`.", hint="See `speakerdb migrate status` for what failed."
+        )
+    with session.open() as db:
+        count = db.waive(why=why, code=code, recording=recording)
+    session.result(
+        {"waived": count}, lambda console, value: say(console, f"{plural(value['waived'], 'recording')} waived.")
+    )
+
+
+@app.command()
+def cancel(ctx: typer.Context, yes: YesFlag = False, as_json: JsonFlag = False) -> None:
+    """End a migration that was not finalized. Embeddings are kept, and a new start uses them. Asks first."""
+    session = Session.of(ctx, as_json)
+    with session.open() as db:
+        if not yes:
+            view = _required(db)
+            session.confirm(f"Cancel the migration from {view.source} to {view.target}?", yes=False)
+        session.result(db.cancel(), show_migration)
+
+
+@app.command()
+def retire(
+    ctx: typer.Context,
+    purge: Annotated[bool, typer.Option("--purge", help="Also delete the source's vectors from SQL.")] = False,
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """End the roll-back period: drop the source's index. Asks first."""
+    session = Session.of(ctx, as_json)
+    with session.open() as db:
+        if not yes:
+            view = _required(db)
+            vectors = " and delete its vectors" if purge else ""
+            session.confirm(f"Drop the index of {view.source}{vectors}? There is no roll-back after that.", yes=False)
+        session.result(db.retire(purge=purge), show_migration)

@@ -1,0 +1,124 @@
+"""One run of the command line: its global options, where it prints, and how it opens the library.
+
+Nothing here imports the service (and with it torch and SQLAlchemy) before a command needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from rich.console import Console
+
+from speakerdb.cli.output import clean, console_for, document
+from speakerdb.errors import ConfigurationError, NotConfirmed
+
+if TYPE_CHECKING:
+    from speakerdb.service import SpeakerDB
+    from speakerdb.settings import Settings
+
+T = TypeVar("T")
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@dataclass
+class Session:
+    """Global options and output of one command. `stdout` is the real one: with `--json` nothing else writes there."""
+
+    stdout: IO[str]
+    json: bool = False
+    data_dir: Path | None = None
+    config: Path | None = None
+    verbose: bool = False
+
+    @classmethod
+    def of(cls, context: typer.Context, as_json: bool | None = None) -> Session:
+        """The session of a running command; called first in every command."""
+        session = context.obj
+        if not isinstance(session, Session):
+            raise TypeError("the command was not started by speakerdb.cli.main")
+        if as_json is not None:
+            session.json = as_json
+        return session
+
+    @property
+    def out(self) -> Console:
+        """Where results go."""
+        return console_for(self.stdout)
+
+    @property
+    def err(self) -> Console:
+        """Where progress, questions and messages go."""
+        return console_for(sys.stderr)
+
+    def settings(self) -> Settings:
+        """Settings with the global options applied. `ConfigurationError` when they cannot be read."""
+        from speakerdb.settings import load_settings
+
+        if self.config is not None:
+            if not self.config.is_file():
+                raise ConfigurationError(
+                    f"There is no settings file {self.config}.", hint="Give `--config` a TOML file."
+                )
+            os.environ["SPEAKERDB_CONFIG"] = str(self.config)
+        overrides = {} if self.data_dir is None else {"data_dir": self.data_dir}
+        try:
+            return load_settings(**overrides)
+        except ValueError as error:  # malformed TOML, or a variable that should have been JSON
+            raise ConfigurationError(f"The settings cannot be read: {error}.") from error
+
+    def open(self) -> SpeakerDB:
+        """The library. Use it as a context manager."""
+        return open_service(self.settings())
+
+    def result(self, value: T, show: Callable[[Console, T], None]) -> None:
+        """The command's answer: as one JSON document, or by `show` as text."""
+        if self.json:
+            self.stdout.write(document(value) + "\n")
+        else:
+            show(self.out, value)
+        self.stdout.flush()
+
+    def show(self, show: Callable[[Console], None]) -> None:
+        """Something to read before the answer: on standard output as text, on standard error beside JSON."""
+        show(self.err if self.json else self.out)
+
+    def note(self, text: str) -> None:
+        """A message for a person, on standard error."""
+        self.err.print(clean(text), soft_wrap=True)
+
+    def check_terminal(self) -> None:
+        """`NotConfirmed` where nobody can be asked; called before anything costly that only serves the question."""
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise NotConfirmed("This needs a confirmation, and there is no terminal to ask on.", hint="Pass `--yes`.")
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Ask on the terminal. `NotConfirmed` on anything but yes, and where nobody can be asked."""
+        if yes:
+            return
+        self.check_terminal()
+        self.err.print(f"{clean(question)} [y/N] ", end="")
+        answer = sys.stdin.readline()
+        if answer.strip().lower() not in {"y", "yes"}:
+            raise NotConfirmed("Not confirmed; nothing was changed.")
+
+
+def open_service(settings: Settings) -> SpeakerDB:
+    """The composition root, imported only now."""
+    from speakerdb.service import SpeakerDB
+
+    return SpeakerDB.open(settings)
+
+
+def upgrade_schema(settings: Settings) -> str:
+    """The schema revision after an upgrade; no library is opened."""
+    from speakerdb.service import SpeakerDB
+
+    return SpeakerDB.upgrade(settings)

@@ -1,0 +1,112 @@
+"""Where extraction runs: in this process, or in spawned workers that can be ended when a decoder hangs or crashes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.context import SpawnContext, SpawnProcess
+from typing import Any, Protocol, TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+END_SECONDS = 5.0
+"""How long an ended worker gets before it is killed."""
+
+
+class Executor(Protocol):
+    """Runs a function on a task. `width` is how many run at once; a caller submits no more than that."""
+
+    width: int
+
+    def submit(self, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+        """Start a task. A worker that dies shows as `concurrent.futures.BrokenExecutor` in the future."""
+
+    def restart(self) -> None:
+        """End whatever runs, however stuck it is; the next task starts afresh."""
+
+    def close(self) -> None:
+        """End the workers. Fine to call twice."""
+
+
+class InlineExecutor:
+    """Runs each task at once, in this process. Nothing can be ended."""
+
+    width = 1
+
+    def submit(self, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+        future: Future[Result] = Future()
+        try:
+            future.set_result(function(task))
+        except Exception as error:  # noqa: BLE001  a future carries any error; the reader decides by class
+            future.set_exception(error)
+        return future
+
+    def restart(self) -> None:
+        """Nothing runs between two tasks."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class ProcessExecutor:
+    """Runs tasks in `workers` spawned processes, which end with this one, whatever becomes of it."""
+
+    def __init__(self, workers: int = 1) -> None:
+        self.width = workers
+        self._pool: ProcessPoolExecutor | None = None
+        self._context = _RecordingContext()
+
+    def submit(self, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+        if self._pool is None:
+            self._context = _RecordingContext()
+            self._pool = ProcessPoolExecutor(self.width, mp_context=self._context, initializer=_initialise_worker)
+        return self._pool.submit(function, task)
+
+    def restart(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            for process in self._context.started:
+                process.kill()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def close(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            # Idle workers leave at once; one that is stuck in a decoder does not, and is killed.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in self._context.started:
+                process.join(END_SECONDS)
+                if process.is_alive():
+                    process.kill()
+            pool.shutdown(wait=True)
+
+
+class _RecordingContext(SpawnContext):
+    """Spawns as usual and remembers what it started, because a pool does not say whom to end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[SpawnProcess] = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]
+        process = SpawnProcess(*args, **kwargs)
+        self.started.append(process)
+        return process
+
+
+def _initialise_worker() -> None:
+    # Ctrl-C reaches the whole group; the coordinator decides what becomes of the work.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def leave_with_parent() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=leave_with_parent, daemon=True).start()

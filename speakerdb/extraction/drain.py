@@ -1,0 +1,327 @@
+"""Draining the queue: take, snapshot, extract, commit. The coordinator that holds the lease is the only one that commits.
+
+A recording is the unit of atomicity: all its embeddings in a generation are committed with the state of its work item, and
+only if the recording is still the one that was read. One transaction may hold many recordings, each in a savepoint.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from speakerdb.catalog import journal, library, people, vectors, work
+from speakerdb.catalog.catalog import Catalog
+from speakerdb.catalog.database import Transaction
+from speakerdb.catalog.leases import Lease
+from speakerdb.catalog.vectors import EmbeddingRow
+from speakerdb.catalog.work import Item
+from speakerdb.errors import (
+    DimensionMismatch,
+    ExtractionError,
+    NotFinite,
+    SpeakerDBError,
+    WorkerDied,
+    WorkerTimeout,
+)
+from speakerdb.executors import Executor
+from speakerdb.extraction.extract import Extracted, LoadEmbedder, Task, extract
+from speakerdb.reports import CurrentRecording, ItemError
+from speakerdb.types import Embedding, Generation, Kind, Unembeddable, Waveform
+
+LEASE_NAME = "work"
+POLL_SECONDS = 1.0
+"""How often a waiting coordinator looks at its clock, its lease and whether it is to stop."""
+
+COMMIT_SECONDS = 1.0
+"""Finished recordings are committed together, but no later than this after the first of them."""
+NORM_TOLERANCE = 1e-3
+
+Observe = Callable[[Sequence[CurrentRecording]], None]
+
+
+@dataclass(slots=True)
+class StepReport:
+    """What one batch did. `taken` 0 means that the queue holds nothing that can be worked on."""
+
+    taken: int = 0
+    done: int = 0
+    failed: int = 0
+    embedded: int = 0
+    unembeddable: int = 0
+    audio_seconds: float = 0.0
+    speech_seconds: float = 0.0
+    models: dict[str, str] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    errors: list[ItemError] = field(default_factory=list)
+    unavailable: dict[str, SpeakerDBError] = field(default_factory=dict)
+    """Generations whose model cannot be loaded; their items stay queued."""
+
+    def add(self, other: StepReport) -> None:
+        """Count another report into this one."""
+        for name in ("taken", "done", "failed", "embedded", "unembeddable", "audio_seconds", "speech_seconds"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.models |= other.models
+        self.notices += [notice for notice in other.notices if notice not in self.notices]
+        self.errors += other.errors
+        self.unavailable |= other.unavailable
+
+
+class Extraction:
+    """Steps through the queue of work."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        executor: Executor,
+        generations: Mapping[str, Generation],
+        *,
+        load: LoadEmbedder,
+        media_roots: Iterable[Path] = (),
+        batch: int = 16,
+        timeout: float = 900.0,
+        function: Callable[[Task], Extracted] = extract,
+    ) -> None:
+        self._catalog = catalog
+        self._executor = executor
+        self._generations = generations
+        self._load = load
+        self._media_roots = tuple(media_roots)
+        self._batch = batch
+        self._timeout = timeout
+        self._extract = function
+        self._waveforms: dict[str, Waveform] = {}
+
+    def keep(self, recording_id: str, waveform: Waveform) -> None:
+        """Hold in-memory sound until its recording is extracted."""
+        self._waveforms[recording_id] = waveform
+
+    def begin(self, lease: Lease) -> int:
+        """Queue again what a coordinator before this one had taken and left; how many."""
+        with self._catalog.change(lease) as tx:
+            queued, _ = work.reclaim(tx, lease, self._catalog.now())
+        return queued
+
+    def step(
+        self,
+        lease: Lease,
+        *,
+        without: Iterable[str] = (),
+        limit: int | None = None,
+        stop: Callable[[], bool] = lambda: False,
+        observe: Observe = lambda _: None,
+    ) -> StepReport:
+        """Take one batch, extract it, commit it. `LeaseLost` if another coordinator took over: nothing more is committed.
+
+        Items of the generations in `without` stay queued. When `stop()` turns true, what has not begun is given back.
+        """
+        report = StepReport()
+        items = self._take(lease, limit, without)
+        report.taken = len(items)
+        tasks = self._tasks(items)
+        waiting = deque(item for item in items if item.id in tasks)
+        running: dict[Future[Extracted], _Running] = {}
+        ready: list[_Outcome] = []
+        committed = time.monotonic()
+        try:
+            while waiting or running or ready:
+                if stop() or report.unavailable:
+                    self._give_back(lease, waiting)
+                    waiting.clear()
+                while waiting and len(running) < self._executor.width:
+                    item = waiting.popleft()
+                    future = self._executor.submit(self._extract, tasks[item.id])
+                    running[future] = _Running(item, tasks[item.id], time.monotonic())
+                if running:
+                    observe([one.current for one in running.values()])
+                    ready += self._finished(lease, running, waiting)
+                idle = not (waiting or running)
+                if ready and (idle or time.monotonic() - committed >= COMMIT_SECONDS):
+                    self._commit(lease, ready, report)
+                    ready, committed = [], time.monotonic()
+        finally:
+            if running:
+                self._executor.restart()
+        return report
+
+    def _take(self, lease: Lease, limit: int | None, without: Iterable[str]) -> list[Item]:
+        size = self._batch if limit is None else min(limit, self._batch)
+        with self._catalog.change(lease) as tx:
+            return work.take(tx, lease, size, paused=journal.paused_targets(tx), without=list(without))
+
+    def _tasks(self, items: Sequence[Item]) -> dict[int, Task]:
+        """What to extract, by item. A recording that was removed since has no task; its item went with it."""
+        if not items:
+            return {}
+        with self._catalog.read() as tx:
+            found = library.snapshot(tx, [item.recording_id for item in items])
+        tasks = {}
+        for item in items:
+            if item.recording_id in found:
+                row, turns = found[item.recording_id]
+                tasks[item.id] = Task(
+                    recording_id=row.id,
+                    content_version=row.content_version,
+                    generation=self._generations[item.generation],
+                    turns=turns,
+                    seconds=row.seconds,
+                    path=row.path,
+                    fingerprint=row.fingerprint,
+                    media_roots=self._media_roots,
+                    load=self._load,
+                    waveform=self._waveforms.get(row.id),
+                )
+        return tasks
+
+    def _finished(
+        self, lease: Lease, running: dict[Future[Extracted], _Running], waiting: deque[Item]
+    ) -> list[_Outcome]:
+        """Wait a moment; what has finished leaves `running`. Renews the lease while it waits."""
+        done, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+        if not done:
+            self._catalog.renew(lease)
+        outcomes = [_outcome(running.pop(future), future) for future in done]
+        if any(isinstance(one.result, WorkerDied) for one in outcomes):
+            # A pool that lost a worker is lost as a whole: whatever ran with it did not come to its end either.
+            outcomes += [_Outcome(one.item, one.task, _worker_died()) for one in running.values()]
+            running.clear()
+            self._executor.restart()
+        now = time.monotonic()
+        overdue = [future for future, one in running.items() if now - one.since > self._timeout]
+        if overdue:
+            self._executor.restart()
+            for future in overdue:
+                one = running.pop(future)
+                outcomes.append(_Outcome(one.item, one.task, WorkerTimeout(
+                    f"The recording took more than {self._timeout:g} s and was given up.",
+                    hint="Check its file, or raise the setting recording_timeout.",
+                )))  # fmt: skip
+            # The others were ended with it through no fault of their own.
+            waiting.extendleft(one.item for one in running.values())
+            running.clear()
+        return outcomes
+
+    def _give_back(self, lease: Lease, items: Iterable[Item]) -> None:
+        listed = list(items)
+        if listed:
+            with self._catalog.change(lease) as tx:
+                work.give_back(tx, lease, listed, self._catalog.now())
+
+    def _commit(self, lease: Lease, outcomes: Sequence[_Outcome], report: StepReport) -> None:
+        """Store results and errors, each recording in its savepoint. Counted only when the transaction stands."""
+        counted = StepReport()
+        with self._catalog.change(lease) as tx:
+            for one in outcomes:
+                try:
+                    if isinstance(one.result, SpeakerDBError):
+                        raise one.result
+                    with tx.begin_nested():
+                        self._store(tx, lease, one, one.result, counted)
+                except SpeakerDBError as error:
+                    self._fail(tx, lease, one, error, counted)
+        report.add(counted)
+        for one in outcomes:
+            if isinstance(one.result, Extracted):
+                self._waveforms.pop(one.item.recording_id, None)
+
+    def _store(self, tx: Transaction, lease: Lease, one: _Outcome, result: Extracted, counted: StepReport) -> None:
+        generation = one.task.generation
+        now = self._catalog.now()
+        row = library.find_recording(tx, result.recording_id, lock=True)
+        if row is None or row.content_version != result.content_version:
+            return  # removed, or changed and queued again meanwhile
+        if not work.finish(tx, lease, one.item, result.content_version, now):
+            return  # taken away from us by a change of the recording
+        if result.checksum is not None:
+            journal.learn_checksum(tx, generation.name, result.checksum)
+        rows = [
+            EmbeddingRow(
+                speaker, Kind.SPEAKER, _checked(found, generation), generation.recipe.digest, row.content_version
+            )
+            for speaker, found in result.results.items()
+        ]
+        vectors.write_embeddings(tx, generation.name, rows, dict.fromkeys(result.results, row.library_id), now)
+        people.mark_dirty(tx, people.of_recordings(tx, [row.id]), now)
+        embedded = sum(isinstance(found, Embedding) for found in result.results.values())
+        counted.done += 1
+        counted.embedded += embedded
+        counted.unembeddable += len(result.results) - embedded
+        counted.audio_seconds += one.task.seconds or 0.0
+        counted.speech_seconds += result.speech_seconds
+        if result.model:
+            counted.models[generation.name] = result.model
+        counted.notices += [notice for notice in result.notices if notice not in counted.notices]
+
+    def _fail(self, tx: Transaction, lease: Lease, one: _Outcome, error: SpeakerDBError, counted: StepReport) -> None:
+        now = self._catalog.now()
+        generation = one.item.generation
+        if error.scope == "run":
+            # Not this recording's fault: it waits until the model can be loaded.
+            work.give_back(tx, lease, [one.item], now)
+            counted.unavailable.setdefault(generation, error)
+        elif work.fail(tx, lease, one.item, error, now):
+            counted.failed += 1
+            counted.errors.append(
+                ItemError(one.item.recording_id, generation, error.code, error.message, one.item.attempts)
+            )
+        else:
+            counted.notices.append(f"{one.item.recording_id}: {error.message} It will be tried again.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    item: Item
+    task: Task
+    since: float
+
+    @property
+    def current(self) -> CurrentRecording:
+        speakers = {turn.speaker for turn in self.task.turns}
+        return CurrentRecording(
+            self.item.recording_id, self.task.path, self.item.generation, len(self.task.turns), len(speakers)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    item: Item
+    task: Task
+    result: Extracted | SpeakerDBError
+
+
+def _outcome(one: _Running, future: Future[Extracted]) -> _Outcome:
+    error = future.exception()
+    result: Extracted | SpeakerDBError
+    if error is None:
+        result = future.result()
+    elif isinstance(error, SpeakerDBError):
+        result = error
+    elif isinstance(error, BrokenExecutor):
+        result = _worker_died()
+    elif isinstance(error, Exception):
+        # A fault nobody foresaw belongs to the recording that met it, where a person sees it.
+        result = ExtractionError(f"{type(error).__name__}: {error}")
+    else:
+        raise error
+    return _Outcome(one.item, one.task, result)
+
+
+def _worker_died() -> WorkerDied:
+    return WorkerDied("The worker process died while this recording was being worked on.")
+
+
+def _checked(found: Embedding | Unembeddable, generation: Generation) -> Embedding | Unembeddable:
+    """No vector reaches SQL that is not finite, of unit norm and of its generation's dimension."""
+    if isinstance(found, Embedding):
+        if found.vector.shape != (generation.dimension,):
+            raise DimensionMismatch(
+                f"A vector of {len(found.vector)} dimensions came for generation {generation.name!r} ({generation.dimension})."
+            )
+        if not abs(float(np.linalg.norm(found.vector)) - 1.0) < NORM_TOLERANCE:
+            raise NotFinite("A vector is not finite, or not of unit norm.")
+    return found

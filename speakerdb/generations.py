@@ -1,0 +1,41 @@
+"""The generations speakerdb knows from the start. Adding one is adding a definition here or in the settings file.
+
+Sources of the constants: the WeSpeaker checkpoint's revision and SHA-256 are those of the public hub repository
+`pyannote/wespeaker-voxceleb-resnet34-LM`; `pyannote/embedding` is gated and pinned by its revision.
+The operating points are the scores long in use with these models (accept at 0.75, worth showing at 0.50); they are
+starting values, to be measured on one's own library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from speakerdb.types import Generation, ModelSpec, OperatingPoint
+
+V3 = Generation(
+    name="v3",
+    model=ModelSpec(
+        family="pyannote",
+        id="pyannote/embedding",
+        architecture="XVectorSincNet",
+        dimension=512,
+        revision="4db4899737a38b2d618bbd74350915aa10293cb2",
+    ),
+    operating_point=OperatingPoint(accept=0.75, candidate=0.50, margin=0.05),
+)
+
+V4 = Generation(
+    name="v4",
+    model=ModelSpec(
+        family="pyannote",
+        id="pyannote/wespeaker-voxceleb-resnet34-LM",
+        architecture="WeSpeakerResNet34",
+        dimension=256,
+        revision="837717ddb9ff5507820346191109dc79c958d614",
+        sha256="366edf44f4c80889a3eb7a9d7bdf02c4aede3127f7dd15e274dcdb826b143c56",
+    ),
+    operating_point=OperatingPoint(accept=0.75, candidate=0.50, margin=0.05),
+)
+
+BUILT_IN: Mapping[str, Generation] = MappingProxyType({g.name: g for g in (V3, V4)})

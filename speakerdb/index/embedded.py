@@ -1,0 +1,508 @@
+"""The embedded vector index: documents and aliases in one SQLite file, exact search in memory.
+
+The file is the truth and is durable at every commit (WAL, synchronous=FULL). The matrices are caches: each search reads
+the change counter of its index from the file and takes over what changed since, whichever process wrote it.
+
+Threads: an instance may be used from several at once. One connection writes and one reads, each under its own lock, so
+that a long write stops no search; a scan has a connection, and with it a snapshot, of its own.
+
+Where file and folder cannot be written, reading works and every write raises `DatabaseReadOnly`. In such a folder, with
+no writer at work, the file is opened as immutable: open it again when somebody else has changed it.
+"""
+
+# ruff: noqa: S608 - names of tables are made of integers of our own, never of what was given.
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from speakerdb.errors import (
+    AliasMoved,
+    BackendError,
+    ConfigurationError,
+    DatabaseReadOnly,
+    IndexExists,
+    IndexMissing,
+    IndexUnavailable,
+    InvalidInput,
+    SchemaNewer,
+    StorageFull,
+)
+from speakerdb.index.documents import encoded
+from speakerdb.index.matrix import Matrix, checked_queries
+from speakerdb.types import (
+    AliasAction,
+    Document,
+    Filter,
+    FloatArray,
+    Hit,
+    IndexInfo,
+    Kind,
+    WriteOutcome,
+    WriteResult,
+)
+
+_APPLICATION_ID = 0x53504958  # "SPIX"
+_SCHEMA_VERSION = 1
+_BUSY_SECONDS = 30.0
+_IMMUTABLE = "?immutable=1"
+_LOAD_ROWS = 2048
+_IDS_A_STATEMENT = 500
+_ANY = Filter()
+_KINDS = {kind.value: kind for kind in Kind}
+
+_SCHEMA = (
+    # AUTOINCREMENT: an index that is dropped and made again has another id, so no cache takes it for the old one.
+    """CREATE TABLE indices (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        dimension INTEGER NOT NULL CHECK (dimension > 0),
+        metadata TEXT NOT NULL,
+        changes INTEGER NOT NULL DEFAULT 0,
+        documents INTEGER NOT NULL DEFAULT 0 CHECK (documents >= 0),
+        tombstones INTEGER NOT NULL DEFAULT 0 CHECK (tombstones >= 0))""",
+    """CREATE TABLE aliases (
+        alias TEXT NOT NULL,
+        index_id INTEGER NOT NULL REFERENCES indices (id),
+        PRIMARY KEY (alias, index_id)) WITHOUT ROWID""",
+    f"PRAGMA application_id = {_APPLICATION_ID}",
+    f"PRAGMA user_version = {_SCHEMA_VERSION}",
+)
+_COLUMNS = "id, version, kind, library_id, recording_id, profile_id, vector"
+
+
+class _Target(NamedTuple):
+    """A concrete index as it is in the file."""
+
+    id: int
+    name: str
+    dimension: int
+    changes: int
+    documents: int
+
+    @property
+    def table(self) -> str:
+        return f"documents_{self.id}"
+
+
+class EmbeddedIndex:
+    """A `VectorIndex` in the SQLite file `path`, which is made where it is absent (with its folder)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path).absolute()
+        self._uri = self.path.as_uri()
+        self._closed = False
+        self._write_lock = threading.Lock()
+        self._read_lock = threading.Lock()
+        self._matrices: dict[int, Matrix] = {}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise IndexUnavailable(f"The folder of the index {self.path} cannot be made: {error.strerror}.") from error
+        with self._translated():
+            self._open_file()
+            self._writer = self._connect()
+            self._reader = self._connect()
+
+    # Opening
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def _open_file(self) -> None:
+        """Make the schema where it is absent. Several processes may do this at once."""
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                with closing(self._connect()) as connection:
+                    self._ensure_schema(connection)
+            except sqlite3.OperationalError as error:
+                in_read_only_folder = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_DIRECTORY
+                if in_read_only_folder and self._is_at_rest() and not self._uri.endswith(_IMMUTABLE):
+                    self._uri += _IMMUTABLE
+                    continue
+                # Changing to WAL needs the file alone and does not wait for it as other statements do.
+                if _primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
+
+    def _is_at_rest(self) -> bool:
+        """Whether the file alone is the whole database: nothing committed waits in a log beside it."""
+        log = self.path.with_name(self.path.name + "-wal")
+        return not log.exists() or log.stat().st_size == 0
+
+    def _ensure_schema(self, connection: sqlite3.Connection) -> None:
+        if self._has_schema(connection):
+            return
+        connection.execute("PRAGMA page_size = 8192")
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise IndexUnavailable(
+                f"The file system of {self.path} cannot hold a SQLite database in WAL mode.",
+                hint="Put the data folder on a local disk.",
+            )
+        connection.execute("BEGIN IMMEDIATE")
+        if not self._has_schema(connection):
+            for statement in _SCHEMA:
+                connection.execute(statement)
+        connection.execute("COMMIT")
+
+    def _has_schema(self, connection: sqlite3.Connection) -> bool:
+        application, version, tables = connection.execute(
+            "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master)"
+            " FROM pragma_application_id, pragma_user_version"
+        ).fetchone()
+        if application == _APPLICATION_ID and version > _SCHEMA_VERSION:
+            raise SchemaNewer(f"The index {self.path} was written by a newer speakerdb.")
+        if application != _APPLICATION_ID and (application, version, tables) != (0, 0, 0):
+            raise ConfigurationError(f"{self.path} is a SQLite database, but not an index of speakerdb.")
+        return bool(application == _APPLICATION_ID)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """The one place where SQLite's errors become ours: by its error codes, never by text."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _translation(error, self.path) from error
+        except UnicodeEncodeError as error:
+            raise InvalidInput("A name or an id is not valid Unicode text.") from error
+
+    @contextmanager
+    def _transaction(
+        self, lock: threading.Lock, connection: sqlite3.Connection, begin: str
+    ) -> Iterator[sqlite3.Connection]:
+        with lock, self._translated():
+            self._refuse_closed()
+            connection.execute(begin)
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        return self._transaction(self._read_lock, self._reader, "BEGIN")
+
+    def _writing(self) -> AbstractContextManager[sqlite3.Connection]:
+        return self._transaction(self._write_lock, self._writer, "BEGIN IMMEDIATE")
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise IndexUnavailable(f"The index {self.path} was closed.")
+
+    # Indices and aliases
+
+    def create(self, name: str, dimension: int, metadata: Mapping[str, Any]) -> None:
+        """Make a concrete index; see the port. `InvalidInput` for an empty name, a dimension below 1, or metadata
+        that JSON cannot hold."""
+        if not name or dimension < 1:
+            raise InvalidInput("An index needs a name and a dimension of at least 1.")
+        try:
+            text = json.dumps(dict(metadata), sort_keys=True, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"The metadata of index {name} cannot be written as JSON: {error}.") from error
+        # Looked up first without a write, so that it can be said again of an index that is only to be read.
+        with self._reading() as db:
+            if _same_index_exists(db, name, dimension, text):
+                return
+        with self._writing() as db:
+            if _same_index_exists(db, name, dimension, text):
+                return
+            added = db.execute(
+                "INSERT INTO indices (name, dimension, metadata) VALUES (?, ?, ?)", (name, dimension, text)
+            )
+            table = f"documents_{added.lastrowid}"
+            db.execute(
+                f"CREATE TABLE {table} ("
+                " id TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL, content_hash TEXT NOT NULL,"
+                " kind TEXT NOT NULL, library_id TEXT NOT NULL, recording_id TEXT, profile_id TEXT,"
+                " seq INTEGER NOT NULL,"
+                f" vector BLOB CHECK (vector IS NULL OR length(vector) = {4 * dimension}))"
+            )
+            db.execute(f"CREATE INDEX {table}_seq ON {table} (seq)")
+
+    def drop(self, name: str, *, token: str | None = None) -> None:
+        """Remove a concrete index; see the port."""
+        with self._writing() as db:
+            row = db.execute("SELECT id FROM indices WHERE name = ?", (name,)).fetchone()
+            if token is not None:
+                held = db.execute("SELECT 1 FROM aliases WHERE alias = ? AND index_id = ?", (token, row and row[0]))
+                if held.fetchone() is None:
+                    raise AliasMoved(f"The alias {token!r} does not name the index {name!r}; nothing was dropped.")
+            if row is None:
+                return
+            db.execute("DELETE FROM aliases WHERE index_id = ?", row)
+            db.execute("DELETE FROM indices WHERE id = ?", row)
+            db.execute(f"DROP TABLE documents_{row[0]}")
+        self._matrices.pop(row[0], None)
+
+    def indices(self) -> Mapping[str, IndexInfo]:
+        """All concrete indices by name."""
+        with self._reading() as db:
+            rows = db.execute("SELECT name, dimension, metadata, documents, tombstones FROM indices ORDER BY name")
+            try:
+                return {row[0]: IndexInfo(row[0], row[1], json.loads(row[2]), *row[3:]) for row in rows}
+            except ValueError as error:
+                raise self._damaged() from error
+
+    def aliases(self) -> Mapping[str, tuple[str, ...]]:
+        """All aliases with the concrete indices they name (sorted)."""
+        found: dict[str, tuple[str, ...]] = {}
+        with self._reading() as db:
+            for alias, name in db.execute(
+                "SELECT alias, name FROM aliases JOIN indices ON indices.id = index_id ORDER BY alias, name"
+            ):
+                found[alias] = (*found.get(alias, ()), name)
+        return found
+
+    def update_aliases(self, actions: Sequence[AliasAction]) -> None:
+        """Apply all actions in order, or none; see the port. `IndexExists` when an alias would take an index's name."""
+        with self._writing() as db:
+            for action in actions:
+                if action.verb == "add":
+                    _add_alias(db, action.alias, action.index)
+                elif action.verb == "remove":
+                    removed = db.execute(
+                        "DELETE FROM aliases WHERE alias = ? AND index_id = (SELECT id FROM indices WHERE name = ?)",
+                        (action.alias, action.index),
+                    ).rowcount
+                    if action.must_exist and not removed:
+                        raise AliasMoved(f"The alias {action.alias} does not name the index {action.index}.")
+                else:
+                    raise InvalidInput(f"An alias action is add or remove, not {action.verb!r}.")
+
+    # Documents
+
+    def bulk(self, write_alias: str, documents: Sequence[Document]) -> Sequence[WriteResult]:
+        """Write documents in one transaction; see the port."""
+        with self._writing() as db:
+            target = _alias_target(db, write_alias)
+            if target is None:
+                raise IndexMissing(f"{write_alias} is not an alias of exactly one index; nothing was written.")
+            blobs, problems = encoded(documents, target.dimension)
+            ids = [document.id for place, document in enumerate(documents) if place not in problems]
+            stored: dict[str, tuple[int, bool]] = {
+                id: (version, bool(dead))
+                for id, version, dead in _by_id(db, f"id, version, vector IS NULL FROM {target.table}", ids)
+            }
+            before = [dead for _, dead in stored.values()]
+            accepted: dict[str, int] = {}
+            results = []
+            for place, document in enumerate(documents):
+                if place in problems:
+                    results.append(WriteResult(document.id, WriteOutcome.REJECTED, problems[place]))
+                elif document.id in stored and document.version <= stored[document.id][0]:
+                    detail = f"the index holds version {stored[document.id][0]}"
+                    results.append(WriteResult(document.id, WriteOutcome.CONFLICT, detail))
+                else:
+                    stored[document.id] = (document.version, document.deleted)
+                    accepted[document.id] = place
+                    results.append(WriteResult(document.id, WriteOutcome.WRITTEN))
+            if accepted:
+                after = [dead for _, dead in stored.values()]
+                db.execute(
+                    "UPDATE indices SET changes = changes + 1, documents = documents + ?, tombstones = tombstones + ?"
+                    " WHERE id = ?",
+                    (after.count(False) - before.count(False), after.count(True) - before.count(True), target.id),
+                )
+                _write(db, target, [(documents[place], blobs[place]) for place in accepted.values()])
+        return results
+
+    def fetch(self, index: str, ids: Sequence[str]) -> Mapping[str, Document]:
+        """Documents by id from the file; see the port. Their vectors are read-only arrays."""
+        with self._reading() as db:
+            target = _resolved(db, index)
+            rows = _by_id(db, f"{_COLUMNS}, content_hash FROM {target.table}", ids)
+            return {row[0]: self._document(row, target.dimension) for row in rows}
+
+    def scan(self, index: str, *, after: str | None = None) -> Generator[Document, None, None]:
+        """All documents by id as they are at the time of this call; see the port.
+
+        The snapshot is held until the generator is at its end, closed or forgotten, also past `close`.
+        """
+        documents = self._scanned(index, after)
+        next(documents)  # Up to its first yield: the snapshot is of the call, not of the first document.
+        return cast("Generator[Document, None, None]", documents)
+
+    def _scanned(self, index: str, after: str | None) -> Generator[Document | None, None, None]:
+        self._refuse_closed()
+        with self._translated(), closing(self._connect()) as db:
+            db.execute("BEGIN")
+            target = _resolved(db, index)
+            yield None
+            for row in db.execute(
+                f"SELECT {_COLUMNS}, content_hash FROM {target.table} WHERE id > ? ORDER BY id",
+                (after or "",),
+            ):
+                yield self._document(row, target.dimension)
+
+    def _document(self, row: tuple[Any, ...], dimension: int) -> Document:
+        self._refuse_damaged([row], dimension)
+        id, version, kind, library_id, recording_id, profile_id, blob, content_hash = row
+        vector = None if blob is None else np.frombuffer(blob, "<f4").astype(np.float32, copy=False)
+        return Document(id, version, content_hash, _KINDS[kind], library_id, recording_id, profile_id, vector)
+
+    def _refuse_damaged(self, rows: Sequence[tuple[Any, ...]], dimension: int) -> None:
+        size = 4 * dimension
+        for _, version, kind, _, _, _, blob, *_ in rows:
+            whole = blob is None or (type(blob) is bytes and len(blob) == size)
+            if not (whole and kind in _KINDS and type(version) is int):
+                raise self._damaged()
+
+    def _damaged(self) -> IndexUnavailable:
+        return IndexUnavailable(f"The index {self.path} is damaged.", hint=_REBUILD)
+
+    # Search
+
+    def search(self, index: str, queries: FloatArray, k: int, where: Filter = _ANY) -> Sequence[Sequence[Hit]]:
+        """The k best live documents a query, exactly; see the port. `InvalidInput` for what cannot be searched."""
+        with self._reading() as db:
+            target = _resolved(db, index)
+            if len(self._matrices) > 1:
+                known = {id for (id,) in db.execute("SELECT id FROM indices")}
+                self._matrices = {id: matrix for id, matrix in self._matrices.items() if id in known}
+            matrix = self._matrices.get(target.id)
+            if matrix is None:
+                matrix = self._matrices[target.id] = Matrix(target.dimension)
+        unit = checked_queries(queries, target.dimension, k)
+        with matrix.lock:
+            if matrix.seen < target.changes:
+                self._follow(matrix, target.id)
+            return matrix.search(unit, k, where)
+
+    def _follow(self, matrix: Matrix, index_id: int) -> None:
+        """Take over from the file what changed since the cache was brought up to date."""
+        with self._reading() as db:
+            target = _target(db, "id = ?", index_id)
+            if target is None:
+                raise IndexMissing("The index was dropped while it was searched.")
+            if not matrix.seen:
+                matrix.reserve(target.documents)
+            cursor = db.execute(f"SELECT {_COLUMNS} FROM {target.table} WHERE seq > ?", (matrix.seen,))
+            while rows := cursor.fetchmany(_LOAD_ROWS):
+                self._refuse_damaged(rows, target.dimension)
+                matrix.apply(rows)
+            matrix.seen = target.changes
+
+    def refresh(self, index: str) -> None:
+        """Every search sees what is in the file: there is nothing to do but to say so if the index is missing."""
+        with self._reading() as db:
+            _resolved(db, index)
+
+    def reopened(self) -> EmbeddedIndex:
+        """A second instance on the same file."""
+        return EmbeddedIndex(self.path)
+
+    def close(self) -> None:
+        """Close both connections and forget the caches. Scans that are open keep their snapshot."""
+        with self._write_lock, self._read_lock, self._translated():
+            self._closed = True
+            self._matrices = {}
+            self._writer.close()
+            self._reader.close()
+
+
+_REBUILD = "Move the file away and build the index again from SQL with `speakerdb index rebuild GENERATION`."
+
+
+def _primary_code(error: sqlite3.Error) -> int | None:
+    """SQLite's result code without its extension; None for errors of the Python module itself."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def _translation(error: sqlite3.Error, path: Path) -> BackendError:
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    match _primary_code(error):
+        case sqlite3.SQLITE_FULL:
+            return StorageFull(f"There is no room left for the index {path}.", sqlite=name)
+        case sqlite3.SQLITE_READONLY:
+            return DatabaseReadOnly(f"The index {path} cannot be written.", sqlite=name)
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return IndexUnavailable(f"The index {path} is damaged, or not a database.", hint=_REBUILD, sqlite=name)
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return IndexUnavailable(f"The index {path} was locked for over {_BUSY_SECONDS:.0f} s.", sqlite=name)
+        case _:
+            return IndexUnavailable(f"The index {path} cannot be used: {error} ({name}).", sqlite=name)
+
+
+def _target(db: sqlite3.Connection, condition: str, value: int | str) -> _Target | None:
+    row = db.execute(
+        f"SELECT id, name, dimension, changes, documents FROM indices WHERE {condition}", (value,)
+    ).fetchone()
+    return None if row is None else _Target(*row)
+
+
+def _alias_target(db: sqlite3.Connection, alias: str) -> _Target | None:
+    """The one index that `alias` names; None when it names none or several, or is no alias."""
+    rows = db.execute("SELECT index_id FROM aliases WHERE alias = ?", (alias,)).fetchall()
+    return _target(db, "id = ?", rows[0][0]) if len(rows) == 1 else None
+
+
+def _resolved(db: sqlite3.Connection, name: str) -> _Target:
+    target = _target(db, "name = ?", name) or _alias_target(db, name)
+    if target is None:
+        raise IndexMissing(f"{name} is neither an index nor an alias of exactly one index.")
+    return target
+
+
+def _same_index_exists(db: sqlite3.Connection, name: str, dimension: int, metadata: str) -> bool:
+    """Whether the index is there as described. `IndexExists` when something else has its name."""
+    row = db.execute("SELECT dimension, metadata FROM indices WHERE name = ?", (name,)).fetchone()
+    if row is not None and row != (dimension, metadata):
+        raise IndexExists(f"An index {name} exists with another dimension or other metadata.")
+    if db.execute("SELECT 1 FROM aliases WHERE alias = ?", (name,)).fetchone() is not None:
+        raise IndexExists(f"{name} is the name of an alias.")
+    return row is not None
+
+
+def _add_alias(db: sqlite3.Connection, alias: str, index: str) -> None:
+    if not alias or _target(db, "name = ?", alias) is not None:
+        raise IndexExists(f"{alias!r} cannot be an alias: it is empty or the name of an index.")
+    target = _target(db, "name = ?", index)
+    if target is None:
+        raise IndexMissing(f"There is no index {index} to name {alias}.")
+    db.execute("INSERT OR IGNORE INTO aliases (alias, index_id) VALUES (?, ?)", (alias, target.id))
+
+
+def _by_id(db: sqlite3.Connection, what: str, ids: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    for start in range(0, len(ids), _IDS_A_STATEMENT):
+        part = ids[start : start + _IDS_A_STATEMENT]
+        yield from db.execute(f"SELECT {what} WHERE id IN ({', '.join('?' * len(part))})", part)
+
+
+def _write(db: sqlite3.Connection, target: _Target, documents: Sequence[tuple[Document, bytes | None]]) -> None:
+    seq = target.changes + 1
+    db.executemany(
+        f"INSERT INTO {target.table} ({_COLUMNS}, content_hash, seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (id) DO UPDATE SET version = excluded.version, kind = excluded.kind,"
+        " library_id = excluded.library_id, recording_id = excluded.recording_id, profile_id = excluded.profile_id,"
+        " vector = excluded.vector, content_hash = excluded.content_hash, seq = excluded.seq"
+        " WHERE excluded.version > version",
+        [
+            (d.id, d.version, d.kind.value, d.library_id, d.recording_id, d.profile_id, blob, d.content_hash, seq)
+            for d, blob in documents
+        ],
+    )

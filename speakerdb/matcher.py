@@ -1,0 +1,279 @@
+"""Answers "who is this voice?" across recordings, in one generation and by one path.
+
+An answer comes from the generation that serves if the query has a vector there, else from another live one that both sides
+have. Two generations are never compared as if they were one space. A hit is a candidate until its SQL row says that it lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from speakerdb.catalog import journal, library, people, vectors
+from speakerdb.catalog.catalog import Catalog
+from speakerdb.catalog.database import Transaction
+from speakerdb.catalog.library import SpeakerRow
+from speakerdb.catalog.people import ProfileRow
+from speakerdb.core.decision import Candidate, decide
+from speakerdb.errors import ConfigurationError, InvalidInput, NotEmbedded
+from speakerdb.extraction.extract import embed_clip
+from speakerdb.index.port import VectorIndex
+from speakerdb.migrator.serving import Serving
+from speakerdb.models.registry import LoadedModel
+from speakerdb.people import find_profile, find_speaker
+from speakerdb.reports import Match, MatchResult
+from speakerdb.types import Embedding, Filter, FloatArray, Generation, Hit, Kind, Unembeddable, Waveform
+
+SPARE_HITS = 8
+"""Hits asked for beyond k: the query itself, its recording's other voices, and what SQL does not know any more."""
+CLIP_SECONDS = 120.0
+
+Path_: TypeAlias = Literal["serving", "fallback"]
+Place: TypeAlias = tuple[Generation, Path_]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What may be an answer."""
+
+    k: int = 10
+    kind: Kind = Kind.SPEAKER
+    library: str | None = None
+    same_recording: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Query:
+    """A vector in one generation, with what must not be an answer to it."""
+
+    text: str
+    generation: Generation
+    index: str
+    path: Path_
+    vector: FloatArray
+    seconds: float | None
+    itself: str | None = None
+    recording: str | None = None
+
+
+class Matcher:
+    """Finds voices."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        index: VectorIndex,
+        generations: Mapping[str, Generation],
+        serving: Serving,
+        load: Callable[[Generation], LoadedModel],
+        *,
+        media_roots: Sequence[Path] = (),
+    ) -> None:
+        self._catalog = catalog
+        self._index = index
+        self._generations = generations
+        self._serving = serving
+        self._load = load
+        self._media_roots = media_roots
+
+    def match(
+        self,
+        *,
+        speaker: str | None = None,
+        profile: str | None = None,
+        clip: Path | Waveform | None = None,
+        vector: FloatArray | None = None,
+        generation: str | None = None,
+        scope: Scope | None = None,
+    ) -> MatchResult:
+        """Who is this? Exactly one of `speaker`, `profile`, `clip` and `vector` is the query.
+
+        `NotFound`; `NotEmbedded` when the query has no vector in any live generation, never an empty list.
+        """
+        given = [q for q in (speaker, profile, clip, vector) if q is not None]
+        if len(given) != 1:
+            raise InvalidInput("A match takes one of a speaker, a profile, a clip or a vector.")
+        scope = scope or Scope()
+        with self._catalog.read() as tx:
+            places = self._places(tx, generation)
+            if speaker is not None:
+                query = self._stored(tx, places, find_speaker(tx, speaker))
+            elif profile is not None:
+                query = self._stored(tx, places, find_profile(tx, profile))
+            elif vector is not None:
+                query = _bare(places[0], vector)
+        if clip is not None:
+            query = self._clip(places[0], clip)
+        return self._answer([query], scope)[0]
+
+    def match_many(self, speakers: Sequence[str], *, scope: Scope | None = None) -> list[MatchResult]:
+        """One answer for each of many speakers (full ids), searched in one call an index."""
+        scope = scope or Scope()
+        with self._catalog.read() as tx:
+            places = self._places(tx, None)
+            rows = library.speakers_by_id(tx, speakers)
+            queries = self._stored_many(tx, places, [rows[s] if s in rows else find_speaker(tx, s) for s in speakers])
+        return self._answer(queries, scope)
+
+    def _places(self, tx: Transaction, preferred: str | None) -> list[Place]:
+        """Where to look, in order: what serves, then the other live generations; or only what was asked for."""
+        serving = self._serving.resolve().generation
+        live = journal.live_generations(tx)
+        if preferred is not None:
+            if preferred not in live:
+                raise ConfigurationError(
+                    f"Generation {preferred!r} has no index that is kept current.",
+                    hint=f"Live generations: {', '.join(live)}.",
+                )
+            return [(self._generations[preferred], "serving" if preferred == serving.name else "fallback")]
+        others = [self._generations[name] for name in live if name != serving.name]
+        places: list[Place] = [(serving, "serving")]
+        return places + [(generation, "fallback") for generation in others]
+
+    def _stored(self, tx: Transaction, places: Sequence[Place], row: SpeakerRow | ProfileRow) -> _Query:
+        return self._stored_many(tx, places, [row])[0]
+
+    def _stored_many(
+        self, tx: Transaction, places: Sequence[Place], rows: Sequence[SpeakerRow | ProfileRow]
+    ) -> list[_Query]:
+        found: dict[str, _Query] = {}
+        reasons: dict[str, str] = {}
+        for generation, path in places:
+            missing = {row.id: row for row in rows if row.id not in found}
+            if not missing:
+                break
+            for key, entry in vectors.embeddings_of(tx, generation.name, list(missing)).items():
+                if isinstance(entry.result, Unembeddable):
+                    reasons.setdefault(key, entry.result.reason)
+                    continue
+                found[key] = _query(generation, path, missing[key], entry.result)
+        for row in rows:
+            if row.id not in found:
+                raise _not_embedded(row, reasons.get(row.id))
+        return [found[row.id] for row in rows]
+
+    def _clip(self, place: Place, clip: Path | Waveform) -> _Query:
+        generation, path = place
+        result, checksum = embed_clip(
+            clip, self._load, generation, media_roots=self._media_roots, limit_seconds=CLIP_SECONDS
+        )
+        with self._catalog.read() as tx:
+            journal.check_checksum(tx, generation.name, checksum)  # another model's vectors are another space
+        text = "waveform" if isinstance(clip, Waveform) else str(clip)
+        return _Query(text, generation, generation.index_name, path, result.vector, result.seconds)
+
+    def _answer(self, queries: Sequence[_Query], scope: Scope) -> list[MatchResult]:
+        """Search each index once for all queries that go there, then keep what SQL says lives.
+
+        Where too many hits fall away (the query itself, its recording, voices that are gone), it looks deeper.
+        """
+        with self._catalog.read() as tx:
+            home = None if scope.library is None else library.library_id(tx, scope.library)
+        where = Filter(kinds=(scope.kind,), library_ids=None if home is None else (home,))
+        results: dict[int, MatchResult] = {}
+        open_queries = list(range(len(queries)))
+        depth = scope.k + SPARE_HITS
+        while open_queries:
+            for index in {queries[n].index for n in open_queries}:
+                chosen = [n for n in open_queries if queries[n].index == index]
+                matrix = np.stack([queries[n].vector for n in chosen])
+                hits = self._index.search(index, matrix, depth, where)
+                with self._catalog.read() as tx:
+                    known = _alive(tx, queries[chosen[0]].generation, scope.kind, {h.id for each in hits for h in each})
+                for number, each in zip(chosen, hits, strict=True):
+                    kept = _kept(queries[number], each, known, scope)
+                    if len(kept) >= scope.k or len(each) < depth:
+                        results[number] = _result(queries[number], kept[: scope.k], scope.kind)
+            open_queries = [n for n in open_queries if n not in results]
+            depth *= 4
+        return [results[n] for n in range(len(queries))]
+
+
+_Known = Mapping[str, tuple[SpeakerRow | ProfileRow, float]]
+
+
+def _alive(tx: Transaction, generation: Generation, kind: Kind, ids: set[str]) -> _Known:
+    """The entities that live and have a vector in this generation, with the seconds of speech behind it."""
+    seconds = vectors.speech_behind(tx, generation.name, list(ids))
+    rows: Mapping[str, SpeakerRow | ProfileRow]
+    rows = library.speakers_by_id(tx, seconds) if kind is Kind.SPEAKER else people.by_id(tx, list(seconds))
+    return {key: (row, seconds[key]) for key, row in rows.items()}
+
+
+def _kept(
+    query: _Query, hits: Sequence[Hit], known: _Known, scope: Scope
+) -> list[tuple[Hit, SpeakerRow | ProfileRow, float]]:
+    kept = []
+    for hit in hits:
+        if hit.id not in known or hit.id == query.itself:
+            continue
+        row, seconds = known[hit.id]
+        own = isinstance(row, SpeakerRow) and row.recording_id == query.recording
+        if not own or scope.same_recording:
+            kept.append((hit, row, seconds))
+    return kept
+
+
+def _result(query: _Query, kept: Sequence[tuple[Hit, SpeakerRow | ProfileRow, float]], kind: Kind) -> MatchResult:
+    candidates = [
+        Candidate((row.profile_id if isinstance(row, SpeakerRow) else None) or hit.id, hit.score, seconds)
+        for hit, row, seconds in kept
+    ]
+    generation = query.generation
+    decision = decide(
+        candidates,
+        generation.operating_point,
+        query_seconds=query.seconds,
+        confident_seconds=generation.recipe.confident_seconds,
+    )
+    return MatchResult(
+        query=query.text,
+        generation=generation.name,
+        index=query.index,
+        path=query.path,
+        decision=decision.verdict,
+        reason=decision.reason,
+        margin=decision.margin,
+        speech_seconds=query.seconds,
+        matches=tuple(_match(rank, kind, *each) for rank, each in enumerate(kept, start=1)),
+    )
+
+
+def _match(rank: int, kind: Kind, hit: Hit, row: SpeakerRow | ProfileRow, seconds: float) -> Match:
+    if isinstance(row, ProfileRow):
+        return Match(rank, kind.value, hit.id, hit.score, row.name, row.id, row.name, None, None, None, seconds)
+    return Match(
+        rank, kind.value, hit.id, hit.score, row.name, row.profile_id, row.profile_name, row.recording_id, row.path,
+        row.label, seconds,
+    )  # fmt: skip
+
+
+def _query(generation: Generation, path: Path_, row: SpeakerRow | ProfileRow, found: Embedding) -> _Query:
+    recording = row.recording_id if isinstance(row, SpeakerRow) else None
+    return _Query(row.id, generation, generation.index_name, path, found.vector, found.seconds, row.id, recording)
+
+
+def _bare(place: Place, vector: FloatArray) -> _Query:
+    generation, path = place
+    given = np.asarray(vector, dtype=np.float32)
+    if given.shape != (generation.dimension,):
+        raise InvalidInput(
+            f"A vector of generation {generation.name!r} has {generation.dimension} numbers, not {given.size}.",
+            hint="Name the generation it was made with by --generation.",
+        )
+    norm = float(np.linalg.norm(given))
+    if not np.isfinite(norm) or norm == 0.0:
+        raise InvalidInput("A query vector must be finite and not zero.")
+    return _Query("vector", generation, generation.index_name, path, given / np.float32(norm), None)
+
+
+def _not_embedded(row: SpeakerRow | ProfileRow, reason: str | None) -> NotEmbedded:
+    if reason is not None:
+        return NotEmbedded(
+            f"{row.id} cannot be searched: {reason}.", hint="It needs more clean speech; see its turns.", reason=reason
+        )
+    return NotEmbedded(f"{row.id} is not embedded yet.")

@@ -1,0 +1,131 @@
+"""The gates: a target is swapped in only when it is proven. Each has a value, a threshold and a verdict."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from speakerdb.catalog import people, vectors, work
+from speakerdb.catalog.catalog import Catalog
+from speakerdb.core.reconcile import Finding, compare, diff
+from speakerdb.index.port import VectorIndex
+from speakerdb.reports import Check
+from speakerdb.types import Document, Generation
+
+READ_BACK_SAMPLE = 200
+SHOWN = 5
+
+
+def coverage(catalog: Catalog, generation: Generation) -> Check:
+    """(a) Every speaker is embedded as it is now, unembeddable with a reason, or waived by a person."""
+    with catalog.read() as tx:
+        count, sample = vectors.uncovered(tx, generation.name)
+        waiting = work.open_count(tx, generation.name)
+        failed = work.progress(tx, generation.name).recordings_failed
+    if failed:
+        hint = "See `speakerdb migrate status`; then `speakerdb migrate retry`, or `speakerdb migrate waive --why …`."
+    else:
+        hint = "Run `speakerdb work` until the queue is empty."
+    value = f"{count} speakers missing" + (f" ({', '.join(sample[:SHOWN])})" if sample else "")
+    if waiting or failed:
+        value += f", {waiting} recordings queued, {failed} failed"
+    return Check("coverage", "pass" if count == 0 else "fail", value, "0 speakers missing", hint if count else "")
+
+
+def profiles(catalog: Catalog, generation: Generation) -> Check:
+    """No profile is waiting to be pooled in this generation."""
+    with catalog.read() as tx:
+        count = len(people.dirty(tx, generation.name))
+    return Check(
+        "profiles",
+        "fail" if count else "pass",
+        f"{count} waiting to be pooled",
+        "0 waiting",
+        "Run `speakerdb work`." if count else "",
+    )
+
+
+def equality(catalog: Catalog, index: VectorIndex, generation: Generation, watermark: int) -> Check:
+    """(b) SQL and the index hold the same ids, versions, content hashes, filters and vectors, up to the watermark.
+
+    The index scan is opened first and SQL is read after it, so what was added in between can never look orphaned.
+    """
+    actual = _opened(index.scan(generation.index_name))
+    found: list[Finding] = []
+    kinds: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    with catalog.read() as tx:
+        expected = _counted(vectors.expected_documents(tx, generation.name), seen)
+        for finding in diff(expected, actual, watermark=watermark):
+            kinds[finding.difference] += 1
+            if len(found) < SHOWN:
+                found.append(finding)
+    if not kinds:
+        return Check("equality", "pass", f"{seen['documents']} documents equal", "0 differences")
+    summary = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return Check(
+        "equality",
+        "fail",
+        f"{summary} ({', '.join(f.id for f in found)})",
+        "0 differences",
+        f"Write it again with `speakerdb index rebuild {generation.name}`.",
+    )
+
+
+def read_back(catalog: Catalog, index: VectorIndex, generation: Generation) -> Check:
+    """(c) A random sample, fetched over a fresh connection, is what SQL says."""
+    with catalog.read() as tx:
+        ids = vectors.sample_ids(tx, generation.name, READ_BACK_SAMPLE)
+        expected = vectors.expected_by_id(tx, generation.name, ids)
+    fresh = index.reopened()
+    try:
+        wrong = _differing(fresh, generation, expected)
+    finally:
+        fresh.close()
+    return Check(
+        "read-back",
+        "fail" if wrong else "pass",
+        f"{len(expected) - len(wrong)} of {len(expected)} sampled documents equal",
+        "all equal",
+        f"Write them again with `speakerdb index rebuild {generation.name}`." if wrong else "",
+    )
+
+
+def catch_up(catalog: Catalog, index: VectorIndex, generation: Generation, watermark: int) -> Check:
+    """(e) What changed since the watermark is in the index too. Called under the write fence, after draining."""
+    with catalog.read() as tx:
+        late = vectors.changed_since(tx, generation.name, watermark)
+        waiting = vectors.waiting_count(tx, generation.name)
+        uncovered, _ = vectors.uncovered(tx, generation.name)
+        dirty = len(people.dirty(tx, generation.name))
+    wrong = _differing(index, generation, late)
+    passed = not (wrong or waiting or uncovered or dirty)
+    value = f"{len(late)} documents changed, {len(wrong)} differ, {waiting} waiting"
+    if uncovered or dirty:
+        value += f", {uncovered} speakers not extracted, {dirty} profiles not pooled"
+    return Check(
+        "catch-up", "pass" if passed else "fail", value, "all equal, 0 waiting", "" if passed else "Finalize again."
+    )
+
+
+def _differing(index: VectorIndex, generation: Generation, expected: Iterable[Document]) -> list[str]:
+    wanted = {document.id: document for document in expected}
+    held = index.fetch(generation.index_name, list(wanted)) if wanted else {}
+    return [
+        key
+        for key, want in wanted.items()
+        if (key not in held and not want.deleted) or (key in held and compare(want, held[key]) is not None)
+    ]
+
+
+def _counted(documents: Iterable[Document], counter: Counter[str]) -> Iterator[Document]:
+    for document in documents:
+        counter["documents"] += 1
+        yield document
+
+
+def _opened(documents: Iterator[Document]) -> Iterator[Document]:
+    """The same stream with its first document read now, which fixes its point in time."""
+    first = next(documents, None)
+    return iter(()) if first is None else chain([first], documents)

@@ -1,0 +1,463 @@
+"""The life of a migration, step by step. Each step writes its intention before it acts and can be run again.
+
+One lease covers whatever moves an alias or changes which generations are live. A process that died in the middle is
+succeeded by the next one: it resolves what was left first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from speakerdb.catalog import journal, leases, vectors, work
+from speakerdb.catalog.catalog import Catalog
+from speakerdb.catalog.database import Transaction
+from speakerdb.catalog.journal import MigrationRow
+from speakerdb.catalog.leases import Lease
+from speakerdb.core import lifecycle
+from speakerdb.core.lifecycle import State
+from speakerdb.errors import (
+    AliasMoved,
+    BackendError,
+    ConfigurationError,
+    Conflict,
+    GateFailed,
+    IllegalTransition,
+    InvalidInput,
+    LeaseLost,
+    MigrationActive,
+    NoMigration,
+    PreflightFailed,
+    SafetyStop,
+    WritesFenced,
+)
+from speakerdb.index.port import VectorIndex
+from speakerdb.migrator import gates, preflight
+from speakerdb.migrator.preflight import Probe
+from speakerdb.migrator.serving import LEASE_NAME, Serving
+from speakerdb.migrator.swap import TOKEN_PREFIX, Swap, has_happened, remove_tokens
+from speakerdb.projector import Projector
+from speakerdb.reports import GateReport, Preflight
+from speakerdb.types import SERVING_ALIAS, AliasAction, Generation
+
+DAY = 86_400 * 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class MigratorOptions:
+    """What the settings say about migrations."""
+
+    media_roots: tuple[Path, ...]
+    data_dir: Path
+    disk_floor_bytes: int
+    workers: int
+    fence_seconds: float
+    rollback_days: float
+
+
+@dataclass(frozen=True, slots=True)
+class Swapped:
+    """What a finalize or roll-back did."""
+
+    gates: GateReport | None
+    source_lag: int
+    fence_seconds: float
+
+
+class Migrator:
+    """Starts, finalizes, rolls back and retires migrations of the alias."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        index: VectorIndex,
+        generations: Mapping[str, Generation],
+        serving: Serving,
+        projector: Projector,
+        options: MigratorOptions,
+        *,
+        probe: Callable[[Generation], Probe],
+        who: str,
+    ) -> None:
+        self._catalog = catalog
+        self._index = index
+        self._generations = generations
+        self._serving = serving
+        self._projector = projector
+        self._options = options
+        self._probe = probe
+        self._who = who
+
+    # Start
+
+    def preflight(self, target: str) -> Preflight:
+        """What starting would meet. Changes nothing."""
+        source, wanted = self._endpoints(target)
+        return preflight.examine(
+            self._catalog,
+            self._index,
+            source=source,
+            target=wanted,
+            probe=self._probe,
+            media_roots=self._options.media_roots,
+            data_dir=self._options.data_dir,
+            disk_floor_bytes=self._options.disk_floor_bytes,
+            workers=self._options.workers,
+        )
+
+    def start(self, target: str, *, force: bool = False, checked: Preflight | None = None) -> int:
+        """Begin a migration; its id. Embeddings that SQL has of an earlier try are used again.
+
+        `MigrationActive`, `PreflightFailed` (with the report in its details) unless `force`.
+        """
+        with self._catalog.holding(LEASE_NAME) as lease:
+            self.recover(lease)
+            source, wanted = self._endpoints(target)
+            self._refuse_second()
+            report = checked or self.preflight(target)
+            if not report.passed and not force:
+                names = ", ".join(check.name for check in report.checks if check.verdict == "fail")
+                raise PreflightFailed(
+                    f"The migration would not come to its end: {names}.",
+                    hint="Mend what failed, or start with --force.",
+                    report=report,
+                )
+            self._serving.make_index(wanted)
+            with self._catalog.job(lease) as tx:
+                # No recording may slip in between the work that is queued here and the generations it sees as live.
+                leases.exclude_writers(tx)
+                now = self._catalog.now()
+                self._refuse_second(tx)
+                journal.register_generation(tx, wanted, now)
+                started = journal.insert_migration(tx, SERVING_ALIAS, source.name, wanted.name, now)
+                journal.set_live(tx, wanted.name, live=True)
+                queued = work.enqueue_library(tx, wanted.name, now)
+                reused = vectors.raise_generation(tx, wanted.name, now)
+                journal.record(
+                    tx, "migration-started", self._who, now, migration_id=started,
+                    source=source.name, target=wanted.name, queued=queued, reused=reused,
+                )  # fmt: skip
+            return started
+
+    # While it runs
+
+    def pause(self, reason: str) -> None:
+        """Leave what is queued for the target in the queue. New recordings go on."""
+        self._set_paused(True, reason or None)
+
+    def resume(self) -> None:
+        """Go on with what was paused."""
+        self._set_paused(False, None)
+
+    def retry(self, *, code: str | None, recording: str | None) -> int:
+        """Queue failed items of the live generations again; how many."""
+        with self._catalog.change() as tx:
+            count = work.retry(tx, self._catalog.now(), code=code, recording=recording)
+            if count:
+                journal.record(tx, "items-retried", self._who, self._catalog.now(), count=count, code=code)
+            return count
+
+    def waive(self, *, why: str, code: str | None, recording: str | None) -> int:
+        """Let failed items of the target be missing, on a person's word, kept in the events; how many."""
+        if not why.strip():
+            raise InvalidInput("A waiver needs a reason.", hint="Say it with --why.")
+        with self._catalog.change() as tx:
+            migration = self._active(tx, State.RUNNING, verb="waive")
+            now = self._catalog.now()
+            waived = work.waive(tx, why, now, generation=migration.target, code=code, recording=recording)
+            for each in waived:
+                journal.record(
+                    tx, "item-waived", self._who, now, migration_id=migration.id, entity_id=each, why=why, code=code
+                )
+            return len(waived)
+
+    def cancel(self) -> None:
+        """End a running migration. The alias never moved; what was extracted stays in SQL for another try."""
+        with self._catalog.holding(LEASE_NAME) as lease:
+            self.recover(lease)
+            with self._catalog.job(lease) as tx:
+                migration = self._active(tx, State.RUNNING, verb="cancel")
+                self._end(tx, migration, State.CANCELLED, leaving=migration.target)
+            self._drop_left_over(lease)
+
+    # Gates and swap
+
+    def check_gates(self) -> GateReport:
+        """Measure the gates of the running migration now, without swapping."""
+        with self._catalog.read() as tx:
+            migration = self._active(tx, State.RUNNING, verb="finalize")
+        target = self._generations[migration.target]
+        self._projector.settle(target)
+        return self._measure(target)
+
+    def finalize(self) -> Swapped:
+        """Prove the target and swap it in. `GateFailed` names what is not proven; then nothing changed."""
+        with self._catalog.holding(LEASE_NAME) as lease:
+            self.recover(lease)
+            with self._catalog.read() as tx:
+                migration = self._active(tx, State.RUNNING, verb="finalize")
+            source, target = self._generations[migration.source], self._generations[migration.target]
+            self._projector.settle(target)
+            report = self._measure(target)
+            _refuse_unproven(report)
+            swap = Swap.of(migration, lease.epoch, leaving=source.index_name, entering=target.index_name)
+            begun = time.monotonic()
+            self._raise_fence(lease)
+            try:
+                self._projector.settle(target)
+                late = gates.catch_up(self._catalog, self._index, target, report.watermark)
+                report = GateReport((*report.checks, late), report.watermark)
+                _refuse_unproven(report)
+                swap.put_token(self._index)
+                self._announce(lease, migration, swap, State.FINALIZING, fenced=True)
+            except (Exception, KeyboardInterrupt):
+                with self._catalog.job() as tx:
+                    leases.lift_fence(tx, self._catalog.holder.name)
+                raise
+            self._perform(lease, migration, swap)
+            return Swapped(report, self.source_lag(source), time.monotonic() - begun)
+
+    def rollback(self, *, now: bool = False) -> Swapped:
+        """Swap the source back in. With `now`, first swap, then bring the source up to date.
+
+        `IllegalTransition` or `NoMigration` where there is nothing to roll back; `GateFailed` where the source
+        index does not equal SQL. Speakers that the source lacks are counted, not refused.
+        """
+        with self._catalog.holding(LEASE_NAME) as lease:
+            self.recover(lease)
+            with self._catalog.read() as tx:
+                migration = self._active(tx, State.FINALIZED, verb="roll back")
+            source, target = self._generations[migration.source], self._generations[migration.target]
+            report = None
+            if not now:
+                self._projector.settle(source)
+                mark = self._catalog.now()
+                report = GateReport((gates.equality(self._catalog, self._index, source, mark),), mark)
+                _refuse_unproven(report)
+            swap = Swap.of(migration, lease.epoch, leaving=target.index_name, entering=source.index_name)
+            swap.put_token(self._index)
+            self._announce(lease, migration, swap, State.ROLLING_BACK, fenced=False)
+            self._perform(lease, migration, swap)
+            if now:
+                self._projector.settle(source)
+            return Swapped(report, self.source_lag(source), 0.0)
+
+    def retire(self, *, purge: bool = False) -> None:
+        """End the roll-back period: the state first, then the source index goes. Its vectors stay in SQL unless `purge`.
+
+        Can be run again: what an earlier run left is finished.
+        """
+        with self._catalog.holding(LEASE_NAME) as lease:
+            self.recover(lease)
+            with self._catalog.job(lease) as tx:
+                migration = journal.newest(tx, SERVING_ALIAS)
+                if migration is None:
+                    raise NoMigration("There is no migration to retire.")
+                if migration.state is not State.RETIRED:
+                    migration = self._active(tx, State.FINALIZED, verb="retire")
+                    self._end(tx, migration, State.RETIRED, leaving=migration.source)
+                if purge:
+                    vectors.purge(tx, migration.source)
+                    journal.record(
+                        tx, "vectors-purged", self._who, self._catalog.now(), migration_id=migration.id,
+                        generation=migration.source,
+                    )  # fmt: skip
+            self._drop_left_over(lease)
+
+    def source_lag(self, source: Generation) -> int:
+        """Speakers that the source could not answer for now."""
+        with self._catalog.read() as tx:
+            return vectors.lacking(tx, source.name)
+
+    # Recovery
+
+    def recover_if_needed(self) -> None:
+        """Resolve what a dead process left behind, unless nothing is left or another live process is at it."""
+        with self._catalog.read() as tx:
+            migration = journal.active(tx, SERVING_ALIAS)
+            left = journal.to_drop(tx)
+        if left or (migration is not None and migration.state.intention):
+            with self._catalog.holding(LEASE_NAME) as lease:
+                self.recover(lease)
+
+    def recover(self, lease: Lease) -> None:
+        """Decide an unfinished swap, take away stray tokens, and drop indices that were to go. Under the lease."""
+        self._catalog.renew(lease)  # nobody who lost the lease may take another one's token
+        with self._catalog.read() as tx:
+            migration = journal.active(tx, SERVING_ALIAS)
+        remove_tokens(self._index)
+        if migration is not None and migration.state.intention:
+            source, target = self._generations[migration.source], self._generations[migration.target]
+            swapped = has_happened(self._index, migration, source=source.index_name, target=target.index_name)
+            self._settle_intention(lease, migration, swapped=swapped, resolved=True)
+        self._drop_left_over(lease)
+
+    def _perform(self, lease: Lease, migration: MigrationRow, swap: Swap) -> None:
+        """Send the swap and write down what became of it. An answer that does not come is decided by the alias."""
+        try:
+            swap.perform(self._index)
+        except (AliasMoved, BackendError):
+            self.recover(lease)
+            with self._catalog.read() as tx:
+                after = journal.newest(tx, SERVING_ALIAS)
+            if (
+                after is None
+                or after.state not in (State.FINALIZED, State.ROLLED_BACK)
+                or after.state is migration.state
+            ):
+                raise
+            return
+        with self._catalog.read() as tx:
+            announced = journal.active(tx, SERVING_ALIAS)
+        if announced is None or announced.swap_token != swap.token:
+            raise LeaseLost("Another process has finished this swap meanwhile.", hint="See `speakerdb migrate status`.")
+        self._settle_intention(lease, announced, swapped=True, resolved=False)
+        self._drop_left_over(lease)
+
+    def _announce(self, lease: Lease, migration: MigrationRow, swap: Swap, intention: State, *, fenced: bool) -> None:
+        """Write the intention, if this is still the holder and nothing has changed since it was proven."""
+        with self._catalog.job(lease) as tx:
+            now = self._catalog.now()
+            current = journal.active(tx, SERVING_ALIAS, lock=True)
+            if current is None or current.id != migration.id:
+                raise IllegalTransition("The migration ended meanwhile.", hint="See `speakerdb migrate status`.")
+            lifecycle.check(current.state, intention)
+            if fenced and not leases.fence_stands(tx, self._catalog.holder.name, now):
+                raise WritesFenced(
+                    f"Catching up took longer than the write fence stands ({self._options.fence_seconds:g} s).",
+                    hint="Finalize again at a quieter time, or raise the setting fence_seconds.",
+                )
+            journal.update_migration(tx, migration.id, state=intention.value, swap_token=swap.token)
+            journal.record(
+                tx, "swap-announced", self._who, now, migration_id=migration.id,
+                intention=intention.value, entering=swap.entering, leaving=swap.leaving,
+            )  # fmt: skip
+
+    def _settle_intention(self, lease: Lease, migration: MigrationRow, *, swapped: bool, resolved: bool) -> None:
+        state = lifecycle.resolve(migration.state, swapped=swapped)
+        with self._catalog.job(lease) as tx:
+            now = self._catalog.now()
+            leases.lift_fence(tx)
+            if state is State.ROLLED_BACK:
+                self._end(tx, migration, state, leaving=migration.target)
+            else:
+                values: dict[str, object] = {"state": state.value, "swap_token": None}
+                if state is State.FINALIZED and migration.finalized_at is None:
+                    until = now + int(self._options.rollback_days * DAY)
+                    values |= {"finalized_at": now, "rollback_until": until, "paused": False, "pause_reason": None}
+                journal.update_migration(tx, migration.id, **values)
+                journal.record(
+                    tx, f"migration-{state.value}", self._who, now, migration_id=migration.id, resolved=resolved
+                )
+        self._serving.forget()
+
+    def _end(self, tx: Transaction, migration: MigrationRow, state: State, *, leaving: str) -> None:
+        """Write an end state; the generation that leaves is live no more, and its index is to be dropped."""
+        now = self._catalog.now()
+        lifecycle.check(migration.state, state)
+        journal.update_migration(
+            tx, migration.id, state=state.value, swap_token=None, ended_at=now, paused=False, pause_reason=None,
+            drop_index=self._generations[leaving].index_name,
+        )  # fmt: skip
+        leases.exclude_writers(tx)
+        journal.set_live(tx, leaving, live=False)
+        work.drop_open(tx, leaving)
+        journal.record(tx, f"migration-{state.value.replace('_', '-')}", self._who, now, migration_id=migration.id)
+
+    def _drop_left_over(self, lease: Lease) -> None:
+        """Drop the indices that ended migrations left; never one that the alias names or that is live again."""
+        with self._catalog.read() as tx:
+            left = journal.to_drop(tx)
+            live = {self._generations[name].index_name for name in journal.live_generations(tx)}
+        for migration in left:
+            name = migration.drop_index
+            if name is not None and name not in live and name in self._index.indices():
+                if name in self._index.aliases().get(SERVING_ALIAS, ()):
+                    raise SafetyStop(
+                        f"The index {name!r} is to be dropped, and the alias names it.",
+                        hint="Somebody moved the alias by hand; say what should serve before going on.",
+                    )
+                # As with a swap: a holder that was stopped here and wakes late finds its token gone, and drops nothing
+                # that was made under the same name since.
+                token = f"{TOKEN_PREFIX}drop-{migration.id}-{lease.epoch}"
+                self._index.update_aliases([AliasAction.add(token, name)])
+                self._catalog.renew(lease)
+                self._index.drop(name, token=token)
+            with self._catalog.job(lease) as tx:
+                journal.update_migration(tx, migration.id, drop_index=None)
+
+    # Small parts
+
+    def _endpoints(self, target: str) -> tuple[Generation, Generation]:
+        source = self._serving.resolve(fresh=True).generation
+        wanted = self._generations.get(target)
+        if wanted is None:
+            raise ConfigurationError(
+                f"There is no generation {target!r}.",
+                hint=f"Known generations: {', '.join(sorted(self._generations))}.",
+            )
+        if wanted.name == source.name:
+            raise Conflict(f"Generation {target!r} serves already.", hint="Choose another target with --to.")
+        return source, wanted
+
+    def _refuse_second(self, tx: Transaction | None = None) -> None:
+        if tx is None:
+            with self._catalog.read() as reading:
+                active = journal.active(reading, SERVING_ALIAS)
+        else:
+            active = journal.active(tx, SERVING_ALIAS, lock=True)
+        if active is not None:
+            raise MigrationActive(
+                f"The migration from {active.source} to {active.target} is {active.state.value.replace('_', ' ')}.",
+                migration=active.id,
+                state=active.state.value,
+                target=active.target,
+            )
+
+    def _active(self, tx: Transaction, wanted: State, *, verb: str) -> MigrationRow:
+        migration = journal.active(tx, SERVING_ALIAS, lock=True)
+        if migration is None:
+            raise NoMigration(f"There is no migration to {verb}.")
+        if migration.state is not wanted:
+            raise IllegalTransition(
+                f"The migration is {migration.state.value.replace('_', ' ')}; only a {wanted.value} one can be asked to "
+                f"{verb}.",
+                state=migration.state.value,
+            )
+        return migration
+
+    def _measure(self, target: Generation) -> GateReport:
+        mark = self._catalog.now()
+        return GateReport(
+            (
+                gates.coverage(self._catalog, target),
+                gates.profiles(self._catalog, target),
+                gates.equality(self._catalog, self._index, target, mark),
+                gates.read_back(self._catalog, self._index, target),
+            ),
+            mark,
+        )
+
+    def _set_paused(self, paused: bool, reason: str | None) -> None:
+        with self._catalog.job() as tx:
+            migration = self._active(tx, State.RUNNING, verb="pause" if paused else "resume")
+            journal.update_migration(tx, migration.id, paused=paused, pause_reason=reason)
+            kind = "migration-paused" if paused else "migration-resumed"
+            journal.record(tx, kind, self._who, self._catalog.now(), migration_id=migration.id, reason=reason)
+
+    def _raise_fence(self, lease: Lease) -> None:
+        with self._catalog.job(lease) as tx:
+            if not leases.raise_fence(tx, self._catalog.holder.name, self._catalog.now(), self._options.fence_seconds):
+                raise WritesFenced("Another process holds the write fence.", hint="Finalize again in a moment.")
+
+
+def _refuse_unproven(report: GateReport) -> None:
+    if not report.proven:
+        failed = [check for check in report.checks if check.verdict == "fail"]
+        raise GateFailed(
+            f"Not proven: {', '.join(check.name for check in failed)}.",
+            hint=" ".join(dict.fromkeys(check.hint for check in failed if check.hint)),
+            report=report,
+        )

@@ -1,0 +1,246 @@
+"""Embedding models of pyannote.audio (WeSpeakerResNet34, XVectorSincNet) on torch.
+
+The only place that imports torch and pyannote, and only when a model is loaded. Segments are never padded: these models
+normalise over the whole input, and padding moves the embedding to another place altogether.
+
+On the CPU one segment passes at a time, which is fastest there (larger batches lose their time to page faults), and
+with torch's own number of threads. On CUDA, segments of equal length share a batch, in full float32: the convolutions'
+default of TF32 would move the vectors away from those of the CPU.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+import os
+import re
+import sys
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from speakerdb.errors import ConfigurationError, DimensionMismatch, ExtractionError, ModelUnavailable
+from speakerdb.models._checks import checked_rows, checked_segments
+from speakerdb.types import FloatArray, ModelSpec
+
+logger = logging.getLogger(__name__)
+
+MIN_SECONDS = 0.5
+"""Nothing shorter is embedded, whatever the network could take: half a second says too little of a voice."""
+CUDA_BATCH_SAMPLES = 32 * 6 * 16_000
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+
+
+class PyannoteEmbedder:
+    """`Embedder` around a `pyannote.audio.Model`. Made by `load`.
+
+    `device` is where it computes now (``cpu`` or ``cuda:N``); `notices` is what a person should read once, and grows
+    when CUDA fails in mid-run.
+    """
+
+    def __init__(self, model: Any, *, model_id: str, min_samples: int) -> None:
+        self.model_id = model_id
+        self.dimension = int(model.dimension)
+        self.sample_rate = int(model.hparams.sample_rate)
+        self.min_samples = min_samples
+        self.notices: tuple[str, ...] = ()
+        self._model = model
+        self._accelerated: Any = None
+        """A copy of the model on a CUDA device. The CPU's is kept: after a CUDA error nothing can be copied back."""
+        self._cuda_device = ""
+
+    @classmethod
+    def load(
+        cls, data: bytes, spec: ModelSpec, *, model_id: str, device: str = "auto", telemetry: bool = False
+    ) -> PyannoteEmbedder:
+        """The model in a checkpoint whose bytes were already accepted: unpickling them runs what is in them.
+
+        `ModelUnavailable` when they are no checkpoint, or one of another architecture than `spec` names;
+        `DimensionMismatch`; `ConfigurationError` for a device that is not auto, cpu, cuda or cuda:N.
+        """
+        if _DEVICE.fullmatch(device) is None:
+            raise ConfigurationError(f"There is no device {device!r}.", hint="Use auto, cpu, cuda or cuda:N.")
+        model_class = _import_model_class(telemetry=telemetry)
+        try:
+            with _quiet():
+                model = model_class.from_pretrained(io.BytesIO(data), map_location="cpu")
+        except Exception as error:
+            # Unpickling runs the file, so damaged bytes can raise anything.
+            raise ModelUnavailable(
+                f"this is not a pyannote.audio checkpoint, or it is damaged ({type(error).__name__})"
+            ) from error
+        _check(model, spec)
+        model.eval()
+        embedder = cls(model, model_id=model_id, min_samples=_min_samples(model))
+        embedder._probe(model, "cpu")
+        embedder._place(device)
+        return embedder
+
+    @property
+    def device(self) -> str:
+        """Where `embed` computes now."""
+        return self._cuda_device if self._accelerated is not None else "cpu"
+
+    def embed(self, segments: Sequence[FloatArray]) -> FloatArray:
+        """One row a segment, shape (n, dimension), float32, not normalised; see the port.
+
+        `NotFinite` and `InvalidInput` as the port says; `ExtractionError` when the network itself fails. A failure on
+        CUDA is tried once more on the CPU, where the embedder then stays.
+        """
+        arrays = checked_segments(segments, self.min_samples)
+        accelerated = self._accelerated
+        if accelerated is not None:
+            try:
+                return checked_rows(self._embed_grouped(accelerated, arrays), self.model_id)
+            except RuntimeError as error:  # all of torch's CUDA errors, out of memory too, are RuntimeErrors
+                self._accelerated = None
+                self._notice(
+                    f"{self._cuda_device} failed ({_first_line(error)}); {self.model_id} goes on with the CPU."
+                )
+        rows = np.zeros((len(arrays), self.dimension), dtype=np.float32)
+        try:
+            for position, samples in enumerate(arrays):
+                rows[position] = self._forward(self._model, "cpu", samples[None])[0]
+        except RuntimeError as error:
+            raise ExtractionError(f"{self.model_id} failed on a segment ({_first_line(error)}).") from error
+        return checked_rows(rows, self.model_id)
+
+    def _embed_grouped(self, model: Any, arrays: Sequence[FloatArray]) -> FloatArray:
+        """Batches of equal length, so that none is padded; rows come back in the order of `arrays`."""
+        rows = np.zeros((len(arrays), self.dimension), dtype=np.float32)
+        by_length: defaultdict[int, list[int]] = defaultdict(list)
+        for position, samples in enumerate(arrays):
+            by_length[samples.size].append(position)
+        for length, positions in sorted(by_length.items()):
+            size = max(1, CUDA_BATCH_SAMPLES // length)
+            for start in range(0, len(positions), size):
+                batch = positions[start : start + size]
+                waves = np.stack([arrays[position] for position in batch])
+                rows[batch] = self._forward(model, self._cuda_device, waves)
+        return rows
+
+    @staticmethod
+    def _forward(model: Any, device: str, waves: FloatArray) -> FloatArray:
+        """(n, samples) to (n, dimension)."""
+        import torch
+
+        # torch.tensor copies: it takes read-only arrays, and the caller's stay as they are.
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            output = model(torch.tensor(waves, device=device)[:, None])
+            rows: FloatArray = output.to("cpu", torch.float32).numpy()
+        return rows
+
+    def _probe(self, model: Any, device: str) -> None:
+        """Passes the shortest segment once: what is wrong with a model or a device shows before the first recording."""
+        seconds = np.arange(self.min_samples) / self.sample_rate
+        harmonics = np.arange(1, 20)[:, None]
+        wave = (np.sin(2 * np.pi * 140 * harmonics * seconds) / harmonics).sum(axis=0).astype(np.float32) / 10
+        rows = self._forward(model, device, wave[None])
+        if rows.shape != (1, self.dimension) or not np.isfinite(rows).all():
+            raise ModelUnavailable(
+                f"the model gives {rows.shape} values that are not all finite, not (1, {self.dimension})"
+            )
+
+    def _place(self, asked: str) -> None:
+        """Puts a copy on the CUDA device that was asked for, or says why it stays on the CPU."""
+        if asked == "cpu":
+            return
+        import torch
+
+        with warnings.catch_warnings(record=True) as said:
+            # A driver that is too old is only a warning of torch's; it becomes the reason in the notice.
+            warnings.simplefilter("always")
+            count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = int(asked.partition(":")[2] or 0)
+        if count == 0 and asked == "auto":
+            return
+        if index >= count:
+            reason = _first_line(said[0].message) if said else f"torch sees {count} CUDA devices"
+            self._notice(f"The device {asked} cannot be used ({reason}); {self.model_id} runs on the CPU.")
+            return
+        device = f"cuda:{index}"
+        try:
+            model = copy.deepcopy(self._model).to(device)
+            self._probe(model, device)
+        except (RuntimeError, ModelUnavailable) as error:
+            self._notice(f"The device {device} cannot be used ({_first_line(error)}); {self.model_id} runs on the CPU.")
+            return
+        self._accelerated, self._cuda_device = model, device
+
+    def _notice(self, text: str) -> None:
+        self.notices = (*self.notices, text)
+        logger.warning("cuda-not-used: %s", text)
+
+
+def _import_model_class(*, telemetry: bool) -> Any:
+    """`pyannote.audio.Model`, with pyannote's telemetry off unless it was asked for."""
+    # Read at each use as well as at the first import, so it also holds where somebody else imported pyannote before.
+    os.environ["PYANNOTE_METRICS_ENABLED"] = "1" if telemetry else "0"
+    first_import = "pyannote.audio" not in sys.modules
+    with _quiet():
+        from pyannote.audio import Model
+        from pyannote.audio.telemetry import metrics
+    if first_import and not telemetry:
+        # Importing it starts an exporter's thread, which would wait for ever for something to send.
+        metrics.provider.shutdown()
+    return Model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what other libraries warn of while they are imported, or read an old checkpoint, from our users.
+
+    They speak of FFmpeg, which speakerdb does not use, and of versions that a checkpoint was made with.
+    """
+    lightning = logging.getLogger("lightning.pytorch.utilities.migration.utils")
+    level = lightning.level
+    lightning.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        lightning.setLevel(level)
+
+
+def _check(model: Any, spec: ModelSpec) -> None:
+    architecture = type(model).__name__
+    dimension = getattr(model, "dimension", None)
+    if not isinstance(dimension, int):
+        raise ModelUnavailable(f"the checkpoint holds {architecture}, which is no embedding model")
+    if dimension != spec.dimension:
+        raise DimensionMismatch(
+            f"The checkpoint of {spec.id} holds {architecture} with {dimension} dimensions; "
+            f"its generation states {spec.dimension}.",
+            hint="Give the generation the checkpoint it was defined with. Another model is a new generation.",
+            expected=spec.dimension,
+            found=dimension,
+        )
+    if spec.architecture is not None and architecture != spec.architecture:
+        raise ModelUnavailable(f"the checkpoint holds {architecture}, not {spec.architecture}")
+
+
+def _min_samples(model: Any) -> int:
+    """The shortest input with two frames before the pooling, and never under `MIN_SECONDS`.
+
+    The pooling takes a standard deviation, which a single frame does not have: one frame gives NaN. At 16 kHz,
+    XVectorSincNet needs about 5,000 samples for two frames and WeSpeakerResNet34 2,000, so half a second rules in both.
+    """
+    rate = int(model.hparams.sample_rate)
+    low, high = 1, 10 * rate
+    while low < high:
+        middle = (low + high) // 2
+        if model.num_frames(middle) >= 2:
+            high = middle
+        else:
+            low = middle + 1
+    return max(low, int(MIN_SECONDS * rate))
+
+
+def _first_line(error: BaseException | Warning | str) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].strip()

@@ -1,0 +1,136 @@
+"""Rows to documents: the one room that writes an index.
+
+A projection row with `version > indexed_version` means "project me". A crash anywhere leaves that true, and the next step
+finishes it. No lease is needed: versions make two projectors safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from speakerdb.catalog import people, vectors
+from speakerdb.catalog.catalog import Catalog
+from speakerdb.catalog.vectors import EmbeddingRow
+from speakerdb.core import pooling
+from speakerdb.core.reconcile import compare
+from speakerdb.errors import NotFinite
+from speakerdb.index.port import VectorIndex
+from speakerdb.types import Document, Embedding, Generation, Kind, Unembeddable, WriteOutcome
+
+BATCH = 1000
+NO_MEMBERS = "no-embedded-members"
+MEMBERS_CANCEL = "members-cancel-each-other"
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionReport:
+    """What one step did. `ahead` counts documents whose version was above SQL's, which was raised."""
+
+    written: int = 0
+    confirmed: int = 0
+    ahead: int = 0
+    rejected: int = 0
+
+    def __add__(self, other: ProjectionReport) -> ProjectionReport:
+        return ProjectionReport(
+            self.written + other.written,
+            self.confirmed + other.confirmed,
+            self.ahead + other.ahead,
+            self.rejected + other.rejected,
+        )
+
+    @property
+    def handled(self) -> int:
+        """Rows that were moved on; 0 means nothing is waiting."""
+        return self.written + self.confirmed + self.ahead + self.rejected
+
+
+class Projector:
+    """Writes what SQL says to the index of a generation."""
+
+    def __init__(self, catalog: Catalog, index: VectorIndex, *, batch: int = BATCH) -> None:
+        self._catalog = catalog
+        self._index = index
+        self._batch = batch
+
+    def step(self, generation: Generation) -> ProjectionReport:
+        """Project one batch. `IndexMissing` when the generation's index is gone; nothing is acknowledged then."""
+        with self._catalog.read() as tx:
+            documents = vectors.waiting_documents(tx, generation.name, self._batch)
+        if not documents:
+            return ProjectionReport()
+        results = self._index.bulk(generation.write_alias, documents)
+        written, conflicts, refused = [], [], []
+        for document, result in zip(documents, results, strict=True):
+            if result.outcome is WriteOutcome.WRITTEN:
+                written.append((document.id, document.version))
+            elif result.outcome is WriteOutcome.CONFLICT:
+                conflicts.append(document)
+            else:
+                refused.append((document.id, document.version, result.detail or "rejected"))
+        confirmed, ahead = self._resolve(generation, conflicts)
+        with self._catalog.job() as tx:
+            vectors.acknowledge(tx, generation.name, written + confirmed)
+            vectors.overtake(tx, generation.name, ahead)
+            vectors.reject(tx, generation.name, refused)
+        return ProjectionReport(len(written), len(confirmed), len(ahead), len(refused))
+
+    def drain(self, generation: Generation) -> ProjectionReport:
+        """Steps until nothing waits."""
+        total = ProjectionReport()
+        while (report := self.step(generation)).handled:
+            total += report
+        return total
+
+    def repool(self, generation: Generation, limit: int = 100) -> int:
+        """Pool dirty profiles again from their members; how many. Their documents are projected by the next step."""
+        with self._catalog.read() as tx:
+            waiting = people.dirty(tx, generation.name, limit)
+        for profile in waiting:
+            self._pool(generation, profile)
+        return len(waiting)
+
+    def settle(self, generation: Generation) -> ProjectionReport:
+        """Pool and project until nothing is dirty and nothing waits."""
+        while self.repool(generation):
+            pass
+        return self.drain(generation)
+
+    def _resolve(
+        self, generation: Generation, conflicts: Sequence[Document]
+    ) -> tuple[list[tuple[str, int]], list[tuple[str, int, int]]]:
+        """What a conflict means: the document is there already (an acknowledgement was lost), or it is ahead of SQL."""
+        confirmed: list[tuple[str, int]] = []
+        ahead: list[tuple[str, int, int]] = []
+        if conflicts:
+            held = self._index.fetch(generation.write_alias, [document.id for document in conflicts])
+            for want in conflicts:
+                have = held.get(want.id)
+                if have is None or have.version < want.version:
+                    continue  # gone again since; the row still waits
+                if compare(want, have) is None:
+                    confirmed.append((want.id, want.version))
+                else:
+                    ahead.append((want.id, want.version, have.version))
+        return confirmed, ahead
+
+    def _pool(self, generation: Generation, profile: str) -> None:
+        with self._catalog.job() as tx:
+            row = people.find(tx, profile, lock=True)
+            if row is None or row.merged_into is not None:
+                return
+            members = vectors.member_embeddings(tx, generation.name, profile)
+            result: Embedding | Unembeddable = Unembeddable(NO_MEMBERS)
+            if members:
+                try:
+                    result = pooling.merge(members)
+                except NotFinite:
+                    result = Unembeddable(MEMBERS_CANCEL)
+            vectors.write_embeddings(
+                tx,
+                generation.name,
+                [EmbeddingRow(profile, Kind.PROFILE, result, generation.recipe.digest, row.members_version)],
+                {profile: row.library_id},
+                self._catalog.now(),
+            )

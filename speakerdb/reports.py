@@ -1,0 +1,307 @@
+"""What use cases hand to the doors: frozen snapshots, ready to be shown, printed as JSON or served.
+
+`as_json` turns any of them into plain data. Instants are microseconds since the epoch in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum, StrEnum
+from typing import Any, Literal
+
+import numpy as np
+
+Verdict = Literal["pass", "fail", "warn", "not-measurable"]
+
+
+def as_json(value: Any) -> Any:
+    """Plain dicts, lists, strings and numbers of a report; vectors become lists of floats."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: as_json(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(k): as_json(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return [float(x) for x in value]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [as_json(v) for v in value]
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One gate or one pre-flight check: what was measured, what it must be, and the verdict."""
+
+    name: str
+    verdict: Verdict
+    value: str
+    threshold: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """All gates of a finalize. `proven` is True when none failed."""
+
+    checks: tuple[Check, ...]
+    watermark: int
+
+    @property
+    def proven(self) -> bool:
+        return all(c.verdict != "fail" for c in self.checks)
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What `migrate start` would do and whether it can come to its end. A dry run prints it."""
+
+    source: str
+    target: str
+    recordings: int
+    recordings_to_extract: int
+    speakers: int
+    audio_seconds: float
+    speech_seconds: float
+    """Upper bound of the speech that will pass the network: the recipe's budget for each speaker, at most its turns."""
+    disk_needed_bytes: int
+    disk_free_bytes: int
+    estimate_seconds: tuple[float, float] | None
+    """Low and high estimate of the time extraction will take, from a measured sample; None without one."""
+    source_model_loads: bool
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(c.verdict != "fail" for c in self.checks)
+
+
+class AddOutcome(StrEnum):
+    """What adding a recording did."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class AddReport:
+    """One recording that was added. `speakers` maps the diarizer's labels to speaker ids."""
+
+    recording_id: str
+    outcome: AddOutcome
+    turns: int
+    speakers: Mapping[str, str]
+    seconds: float | None
+    queued: tuple[str, ...]
+    """Generations it was queued for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemError:
+    """A work item that failed."""
+
+    recording_id: str
+    generation: str
+    code: str
+    message: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the work of one generation (or of all) is. One snapshot feeds CLI, API, page and metrics."""
+
+    generation: str | None
+    recordings_total: int
+    recordings_done: int
+    recordings_failed: int
+    recordings_waived: int
+    recordings_queued: int
+    audio_seconds_total: float
+    audio_seconds_done: float
+    speakers_embedded: int
+    speakers_unembeddable: int
+    documents_waiting: int
+    """Projection rows whose document is behind SQL."""
+    errors: Mapping[str, int]
+    """Failed items by error code."""
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentRecording:
+    """A recording that is being worked on."""
+
+    recording_id: str
+    path: str | None
+    generation: str
+    turns: int
+    speakers: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkEvent:
+    """Sent while work goes on, after every committed recording and every step.
+
+    `elapsed` is seconds since this run began; `audio_seconds` the length of the recordings finished in this run;
+    `eta` the low and high estimate of seconds left, None until something is known.
+    """
+
+    progress: Progress
+    current: tuple[CurrentRecording, ...]
+    elapsed: float
+    audio_seconds: float
+    eta: tuple[float, float] | None
+    notice: str = ""
+    """Something a person should read once (a fall-back to the CPU, a worker that died)."""
+
+
+OnWork = Callable[[WorkEvent], None]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkReport:
+    """What one run of the queue did."""
+
+    recordings_done: int
+    recordings_failed: int
+    speakers_embedded: int
+    speakers_unembeddable: int
+    documents_written: int
+    audio_seconds: float
+    speech_seconds: float
+    seconds: float
+    stopped: Literal["drained", "paused", "stopped", "limit"]
+    models: Mapping[str, str]
+    """Which model each generation was extracted with, as a person should read it."""
+    errors: tuple[ItemError, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationView:
+    """One migration as a person sees it."""
+
+    id: int
+    alias: str
+    source: str
+    target: str
+    state: str
+    paused: bool
+    pause_reason: str | None
+    serving: str
+    """The generation the alias names right now."""
+    started_at: int
+    finalized_at: int | None
+    rollback_until: int | None
+    source_lag: int
+    """Speakers that the source could not answer for if it were rolled back now."""
+    progress: Progress
+    failed: tuple[ItemError, ...]
+    """A sample of the failed items."""
+    next_step: str
+    """What to do next, as a command where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwapReport:
+    """What a finalize or roll-back did."""
+
+    migration: MigrationView
+    gates: GateReport | None
+    serving: str
+    source_lag: int
+    fence_seconds: float
+    """How long writers were made to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One ranked answer to "who is this?". `path` says how: ``serving`` or ``fallback``."""
+
+    rank: int
+    kind: str
+    id: str
+    score: float
+    name: str | None
+    profile_id: str | None
+    profile_name: str | None
+    recording_id: str | None
+    recording_path: str | None
+    label: str | None
+    speech_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class MatchResult:
+    """All answers to one query, in one generation and by one path."""
+
+    query: str
+    generation: str
+    index: str
+    path: Literal["serving", "fallback"]
+    decision: Literal["accept", "ambiguous", "reject", "none"]
+    reason: str
+    margin: float | None
+    """Score of the best person minus the score of the best other person."""
+    speech_seconds: float | None
+    matches: tuple[Match, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerView:
+    """One voice in one recording."""
+
+    id: str
+    recording_id: str
+    label: str
+    name: str | None
+    profile_id: str | None
+    profile_name: str | None
+    speech_seconds: float
+    """Seconds of its turns."""
+    generations: Mapping[str, str]
+    """For each generation: ``embedded``, ``stale``, ``waiting`` or the reason it is unembeddable."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileView:
+    """One person across recordings."""
+
+    id: str
+    library: str
+    name: str
+    speakers: int
+    merged_into: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One screen: what serves, what runs, what waits, what is broken."""
+
+    serving: str
+    index: str
+    live: tuple[str, ...]
+    libraries: int
+    recordings: int
+    speakers: int
+    profiles: int
+    progress: Mapping[str, Progress]
+    migration: MigrationView | None
+    leases: tuple[Mapping[str, Any], ...]
+    warnings: tuple[str, ...]
+    data_dir: str
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingView:
+    """One recording of the library."""
+
+    id: str
+    library: str
+    path: str | None
+    seconds: float | None
+    turns: int
+    speakers: int
+    content_version: int

@@ -1,0 +1,521 @@
+"""`SpeakerDB`: the composition root, and everything a door may ask for.
+
+Every method is a use case; loops live only in `work`. Ids may be shortened to a beginning that only one id has.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from speakerdb.catalog import journal, leases, library, people, vectors, work
+from speakerdb.catalog.catalog import Catalog
+from speakerdb.catalog.database import Database
+from speakerdb.catalog.journal import MigrationRow
+from speakerdb.catalog.upgrade import upgrade
+from speakerdb.core.lifecycle import State
+from speakerdb.errors import ConfigurationError, NoMigration, SpeakerDBError, StorageFull
+from speakerdb.executors import Executor, InlineExecutor, ProcessExecutor
+from speakerdb.extraction import Extraction, Loader
+from speakerdb.extraction.extract import LoadEmbedder
+from speakerdb.index.embedded import EmbeddedIndex
+from speakerdb.index.port import VectorIndex
+from speakerdb.ingest import Ingest
+from speakerdb.matcher import Matcher, Scope
+from speakerdb.migrator import Migrator, Serving
+from speakerdb.migrator.migrator import MigratorOptions, Swapped
+from speakerdb.migrator.preflight import Probe, probe_model
+from speakerdb.people import People
+from speakerdb.projector import Projector
+from speakerdb.reports import (
+    AddReport,
+    GateReport,
+    MatchResult,
+    MigrationView,
+    OnWork,
+    Preflight,
+    ProfileView,
+    Progress,
+    RecordingView,
+    SpeakerView,
+    Status,
+    SwapReport,
+    WorkReport,
+)
+from speakerdb.settings import Settings, load_settings
+from speakerdb.types import SERVING_ALIAS, FloatArray, Generation, Kind, Turn, Waveform
+from speakerdb.worker import Worker
+
+
+class SpeakerDB:
+    """One library. Open it, use it, close it (or use it as a context manager)."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        index: VectorIndex,
+        executor: Executor,
+        load: LoadEmbedder,
+    ) -> None:
+        self.settings = settings
+        self.catalog = catalog
+        self.index = index
+        self._executor = executor
+        self.generations = dict(settings.known_generations())
+        who = _who()
+        self.serving = Serving(catalog, index, self.generations)
+        self.projector = Projector(catalog, index)
+        self.ingest = Ingest(catalog, media_roots=settings.media_roots, who=who)
+        self.people = People(catalog, who=who)
+        self.extraction = Extraction(
+            catalog,
+            executor,
+            self.generations,
+            load=load,
+            media_roots=settings.media_roots,
+            batch=settings.batch_recordings,
+            timeout=settings.recording_timeout,
+        )
+        self.migrator = Migrator(
+            catalog,
+            index,
+            self.generations,
+            self.serving,
+            self.projector,
+            MigratorOptions(
+                media_roots=settings.media_roots,
+                data_dir=settings.data_dir,
+                disk_floor_bytes=settings.disk_floor_mb * 1_000_000,
+                workers=settings.workers,
+                fence_seconds=settings.fence_seconds,
+                rollback_days=settings.rollback_days,
+            ),
+            probe=lambda generation: self._probe(load, generation),
+            who=who,
+        )
+        self.matcher = Matcher(catalog, index, self.generations, self.serving, load, media_roots=settings.media_roots)
+        self._worker = Worker(catalog, self.generations, self.extraction, self.projector, self.migrator)
+
+    @classmethod
+    def open(
+        cls,
+        settings: Settings | None = None,
+        *,
+        index: VectorIndex | None = None,
+        executor: Executor | None = None,
+        load_embedder: LoadEmbedder | None = None,
+        clock: Callable[[], int] | None = None,
+    ) -> SpeakerDB:
+        """Open a library, and make it where there is none.
+
+        Raises `ConfigurationError` classes (a database of a newer schema, a changed generation) and `BackendError` classes.
+        """
+        settings = settings or load_settings()
+        _make_folder(settings.data_dir)
+        catalog = Catalog(
+            settings.catalog_url,
+            locks=settings.data_dir / "locks",
+            lease_seconds=settings.lease_seconds,
+            fence_patience=6 * settings.fence_seconds,
+            clock=clock,
+        )
+        try:
+            catalog.prepare(auto_upgrade=settings.auto_upgrade)
+            opened_index = index or EmbeddedIndex(settings.index_path)
+            if executor is None:
+                executor = ProcessExecutor(settings.workers) if settings.executor == "process" else InlineExecutor()
+            load = load_embedder or Loader(settings.device, settings.allow_unknown_checkpoints, settings.telemetry)
+            opened = cls(settings, catalog, opened_index, executor, load)
+            opened._first_start()
+        except SpeakerDBError:
+            catalog.close()
+            raise
+        return opened
+
+    @staticmethod
+    def upgrade(settings: Settings | None = None) -> str:
+        """Bring the database's schema to this version; the revision it is at now."""
+        settings = settings or load_settings()
+        _make_folder(settings.data_dir)
+        database = Database(settings.catalog_url)
+        try:
+            return upgrade(database)
+        finally:
+            database.close()
+
+    def close(self) -> None:
+        """End the workers and close every connection. Fine to call twice."""
+        self._executor.close()
+        self.index.close()
+        self.catalog.close()
+
+    def __enter__(self) -> SpeakerDB:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # What the library holds
+
+    def add(
+        self,
+        path: Path | str | None,
+        turns: Sequence[Turn],
+        *,
+        recording_id: str | None = None,
+        library: str = "default",
+        names: Mapping[str, str] | None = None,
+        waveform: Waveform | None = None,
+    ) -> AddReport:
+        """Add a recording with its turns, or bring it up to date, and queue the work. See `Ingest.add`.
+
+        A waveform is held in memory until its recording is extracted by this object's `work`; a recording that has only
+        a waveform cannot be extracted again for another generation.
+        """
+        report = self.ingest.add(
+            path, turns, recording_id=recording_id, library_name=library, names=names, waveform=waveform
+        )
+        if waveform is not None:
+            self.extraction.keep(report.recording_id, waveform)
+        return report
+
+    def remove(self, recording_id: str) -> None:
+        """Forget a recording with its voices."""
+        self.ingest.remove(recording_id)
+
+    def recordings(self, *, library: str | None = None, limit: int | None = None) -> list[RecordingView]:
+        """The recordings of a library, or of all."""
+        return self.ingest.recordings(library_name=library, limit=limit)
+
+    # Names
+
+    def speakers(
+        self,
+        *,
+        recording: str | None = None,
+        profile: str | None = None,
+        library: str | None = None,
+        limit: int | None = None,
+    ) -> list[SpeakerView]:
+        """Speakers of a recording, a profile, a library, or all."""
+        return self.people.speakers(recording=recording, profile=profile, library_name=library, limit=limit)
+
+    def speaker(self, speaker_id: str) -> SpeakerView:
+        """One speaker."""
+        return self.people.speaker(speaker_id)
+
+    def rename_speaker(self, speaker_id: str, name: str | None) -> SpeakerView:
+        """Give a speaker a name, or take it away."""
+        return self.people.rename_speaker(speaker_id, name)
+
+    def assign(self, speaker_id: str, profile_id: str | None) -> SpeakerView:
+        """Say whose voice a speaker is; None takes it back."""
+        return self.people.assign(speaker_id, profile_id)
+
+    def create_profile(self, name: str, *, library: str = "default") -> ProfileView:
+        """A new person."""
+        return self.people.create_profile(name, library_name=library)
+
+    def profiles(self, *, library: str | None = None) -> list[ProfileView]:
+        """People by name."""
+        return self.people.profiles(library_name=library)
+
+    def rename_profile(self, profile_id: str, name: str) -> ProfileView:
+        """Give a person another name."""
+        return self.people.rename_profile(profile_id, name)
+
+    def merge_profiles(self, source_id: str, into_id: str) -> ProfileView:
+        """Two profiles are one person."""
+        return self.people.merge_profiles(source_id, into_id)
+
+    # Work
+
+    def work(
+        self,
+        *,
+        on_event: OnWork | None = None,
+        stop: Callable[[], bool] | None = None,
+        limit: int | None = None,
+        forever: bool = False,
+        retry: bool = False,
+    ) -> WorkReport:
+        """Drain the queue, and project what is waiting. Continues whatever an earlier process left.
+
+        `limit` ends after that many recordings; `forever` waits for more; `retry` queues failed items again first.
+        """
+        if retry:
+            self.retry()
+        return self._worker.run(on_event=on_event, stop=stop, limit=limit, forever=forever)
+
+    def progress(self, generation: str | None = None) -> Progress:
+        """How far a generation is; without one, the target of a running migration, else what serves."""
+        with self.catalog.read() as tx:
+            if generation is None:
+                active = journal.active(tx, SERVING_ALIAS)
+                generation = active.target if active is not None else self.serving.resolve().generation.name
+            return work.progress(tx, generation)
+
+    # Migration
+
+    def preflight(self, target: str) -> Preflight:
+        """What starting a migration would meet. Changes nothing."""
+        return self.migrator.preflight(target)
+
+    def start_migration(self, target: str, *, force: bool = False, checked: Preflight | None = None) -> MigrationView:
+        """Begin a migration. `checked` is a pre-flight that was just made, so that none is made twice."""
+        self.migrator.start(target, force=force, checked=checked)
+        return self._view()
+
+    def migration(self) -> MigrationView | None:
+        """The newest migration."""
+        with self.catalog.read() as tx:
+            found = journal.newest(tx, SERVING_ALIAS)
+        return None if found is None else self._migration_view(found)
+
+    def pause(self, reason: str = "") -> MigrationView:
+        """Leave what is queued for the target in the queue."""
+        self.migrator.pause(reason)
+        return self._view()
+
+    def resume(self) -> MigrationView:
+        """Go on with what was paused."""
+        self.migrator.resume()
+        return self._view()
+
+    def retry(self, *, code: str | None = None, recording: str | None = None) -> int:
+        """Queue failed items again; how many."""
+        return self.migrator.retry(code=code, recording=self._recording_id(recording))
+
+    def waive(self, *, why: str, code: str | None = None, recording: str | None = None) -> int:
+        """Let failed items be missing, on a person's word; how many."""
+        return self.migrator.waive(why=why, code=code, recording=self._recording_id(recording))
+
+    def cancel(self) -> MigrationView:
+        """End a running migration; nothing serves differently."""
+        self.migrator.cancel()
+        return self._view()
+
+    def check_gates(self) -> GateReport:
+        """Measure the gates without swapping."""
+        return self.migrator.check_gates()
+
+    def finalize(self) -> SwapReport:
+        """Prove the target and swap it in."""
+        return self._swap_report(self.migrator.finalize())
+
+    def rollback(self, *, now: bool = False) -> SwapReport:
+        """Swap the source back in."""
+        return self._swap_report(self.migrator.rollback(now=now))
+
+    def retire(self, *, purge: bool = False) -> MigrationView:
+        """End the roll-back period and drop the source's index."""
+        self.migrator.retire(purge=purge)
+        return self._view()
+
+    # Questions
+
+    def match(
+        self,
+        *,
+        speaker: str | None = None,
+        profile: str | None = None,
+        clip: Path | Waveform | None = None,
+        vector: FloatArray | None = None,
+        k: int = 10,
+        kind: Kind = Kind.SPEAKER,
+        generation: str | None = None,
+        library: str | None = None,
+        same_recording: bool = False,
+    ) -> MatchResult:
+        """Who is this? See `Matcher.match`."""
+        return self.matcher.match(
+            speaker=speaker,
+            profile=profile,
+            clip=clip,
+            vector=vector,
+            generation=generation,
+            scope=Scope(k, kind, library, same_recording),
+        )
+
+    def match_many(
+        self,
+        speakers: Sequence[str],
+        *,
+        k: int = 10,
+        kind: Kind = Kind.SPEAKER,
+        library: str | None = None,
+        same_recording: bool = False,
+    ) -> list[MatchResult]:
+        """Who are these? One answer each, searched together."""
+        return self.matcher.match_many(speakers, scope=Scope(k, kind, library, same_recording))
+
+    def status(self) -> Status:
+        """What serves, what runs, what waits, what is broken and the command that mends it."""
+        warnings: list[str] = []
+        serving, index = "?", "?"
+        try:
+            state = self.serving.resolve(fresh=True)
+            serving, index = state.generation.name, state.index
+        except SpeakerDBError as error:
+            warnings.append(f"{error.message} {error.hint}")
+        with self.catalog.read() as tx:
+            live = journal.live_generations(tx)
+            counts = library.counts(tx)
+            progress = {name: work.progress(tx, name) for name in live}
+            held = leases.all_leases(tx)
+            newest = journal.newest(tx, SERVING_ALIAS)
+            refused = {name: vectors.rejections(tx, name) for name in live}
+            dirty = {name: len(people.dirty(tx, name)) for name in live}
+        existing = self.index.indices()
+        for name in live:
+            if self.generations[name].index_name not in existing:
+                warnings.append(f"The index of {name} is missing. Run `speakerdb index rebuild {name}`.")
+            if refused[name]:
+                warnings.append(f"The index of {name} refused {len(refused[name])} documents: {refused[name][0][1]}")
+            if dirty[name]:
+                warnings.append(f"{dirty[name]} profiles wait to be pooled in {name}. Run `speakerdb work`.")
+            if failed := progress[name].recordings_failed:
+                warnings.append(f"{failed} recordings failed in {name}. Try them again with `speakerdb work --retry`.")
+        return Status(
+            serving=serving,
+            index=index,
+            live=live,
+            libraries=counts["libraries"],
+            recordings=counts["recordings"],
+            speakers=counts["speakers"],
+            profiles=counts["profiles"],
+            progress=progress,
+            migration=None if newest is None or newest.state.ended else self._migration_view(newest),
+            leases=tuple(
+                {"name": row.name, "holder": row.holder, "epoch": row.epoch, "expires_at": row.expires_at}
+                for row in held
+            ),
+            warnings=tuple(warnings),
+            data_dir=str(self.settings.data_dir),
+            database=self.catalog.database.url,
+        )
+
+    def events(self, *, limit: int = 50) -> list[dict[str, Any]]:
+        """What happened, newest first."""
+        with self.catalog.read() as tx:
+            return journal.latest_events(tx, limit)
+
+    def rebuild_index(self, generation: str) -> int:
+        """Write a live generation's index again from SQL; documents written."""
+        if generation not in self.generations:
+            raise ConfigurationError(
+                f"There is no generation {generation!r}.", hint=f"Known: {', '.join(sorted(self.generations))}."
+            )
+        return self.serving.rebuild(self.generations[generation], self.projector)
+
+    # Small parts
+
+    def _first_start(self) -> None:
+        known = self.generations
+        if self.settings.serving not in known:
+            raise ConfigurationError(
+                f"The setting serving names the unknown generation {self.settings.serving!r}.",
+                hint=f"Known: {', '.join(sorted(known))}.",
+            )
+        with self.catalog.read() as tx:
+            used = journal.known_generations(tx)
+        if missing := sorted(set(used) - set(known)):
+            raise ConfigurationError(
+                f"This library uses the generation {missing[0]!r}, which is not defined.",
+                hint=f"Define it in the settings under [generations.{missing[0]}].",
+            )
+        if changed := [name for name, mark in used.items() if known[name].fingerprint != mark]:
+            with self.catalog.job() as tx:
+                journal.register_generation(tx, known[changed[0]], self.catalog.now())
+        self.serving.first_start(known[self.settings.serving])
+
+    def _probe(self, load: LoadEmbedder, generation: Generation) -> Probe:
+        """In a worker, which then has the model loaded, and whose death is not ours."""
+        return self._executor.submit(_run_probe, (load, generation)).result()
+
+    def _recording_id(self, given: str | None) -> str | None:
+        return None if given is None else self.ingest.find(given)
+
+    def _view(self) -> MigrationView:
+        found = self.migration()
+        if found is None:
+            raise NoMigration("There is no migration.")
+        return found
+
+    def _migration_view(self, row: MigrationRow) -> MigrationView:
+        serving = self.serving.resolve(fresh=True).generation.name
+        with self.catalog.read() as tx:
+            progress = work.progress(tx, row.target)
+            failed = work.failures(tx, row.target)
+            lag = vectors.lacking(tx, row.source)
+        return MigrationView(
+            id=row.id,
+            alias=row.alias,
+            source=row.source,
+            target=row.target,
+            state=row.state.value,
+            paused=row.paused,
+            pause_reason=row.pause_reason,
+            serving=serving,
+            started_at=row.started_at,
+            finalized_at=row.finalized_at,
+            rollback_until=row.rollback_until,
+            source_lag=lag,
+            progress=progress,
+            failed=failed,
+            next_step=_next_step(row, progress),
+        )
+
+    def _swap_report(self, swapped: Swapped) -> SwapReport:
+        return SwapReport(
+            migration=self._view(),
+            gates=swapped.gates,
+            serving=self.serving.resolve(fresh=True).generation.name,
+            source_lag=swapped.source_lag,
+            fence_seconds=swapped.fence_seconds,
+        )
+
+
+def _run_probe(task: tuple[LoadEmbedder, Generation]) -> Probe:
+    return probe_model(*task)
+
+
+def _next_step(row: MigrationRow, progress: Progress) -> str:
+    if row.state is State.RUNNING:
+        if row.paused:
+            return "speakerdb migrate resume"
+        if progress.recordings_queued or progress.documents_waiting:
+            return "speakerdb work"
+        if progress.recordings_failed:
+            return "speakerdb migrate retry, or speakerdb migrate waive --why REASON"
+        return "speakerdb migrate finalize"
+    if row.state is State.FINALIZED:
+        return "speakerdb migrate retire, when no roll-back will be needed"
+    if row.state.intention:
+        return "speakerdb work (it resolves the swap that was interrupted)"
+    return f"speakerdb migrate start --to {row.target}" if row.state is not State.RETIRED else ""
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno == 28:
+            raise StorageFull(f"There is no room to make {folder}.") from error
+        raise ConfigurationError(
+            f"The data folder {folder} cannot be made: {error.strerror}.",
+            hint="Set SPEAKERDB_DATA_DIR to a folder that can be written.",
+        ) from error
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -1,0 +1,167 @@
+"""Settings, from (strongest first) arguments, `SPEAKERDB_…` variables, `.env`, and a TOML file.
+
+The TOML file is the one `SPEAKERDB_CONFIG` names, else `speakerdb.toml` in the working directory. `SPEAKERDB_DATA_DIR`
+alone is enough to run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from speakerdb.errors import ConfigurationError
+from speakerdb.generations import BUILT_IN
+from speakerdb.types import Generation, ModelSpec, OperatingPoint
+
+TOKEN_VARIABLES = ("HF_TOKEN", "HUGGINGFACE_TOKEN", "HUGGINGFACE_ACCESS_TOKEN")
+
+
+class GenerationSettings(BaseModel):
+    """A new generation, or changes to a built-in one of the same name. What is left out keeps its built-in value."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    family: Literal["pyannote", "spectral"] | None = None
+    model: str | None = None
+    architecture: str | None = None
+    dimension: int | None = Field(default=None, ge=1, le=65536)
+    revision: str | None = None
+    subfolder: str | None = None
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    sources: tuple[str, ...] | None = None
+    accept: float | None = Field(default=None, ge=-1, le=1)
+    candidate: float | None = Field(default=None, ge=-1, le=1)
+    margin: float | None = Field(default=None, ge=0, le=2)
+    recipe: str | None = None
+    budget_seconds: float | None = Field(default=None, gt=0)
+
+    def applied_to(self, base: Generation | None, name: str) -> Generation:
+        """The generation these settings describe. `ConfigurationError` when a new one is not complete."""
+        if base is None:
+            if self.model is None or self.family is None or self.dimension is None:
+                raise ConfigurationError(
+                    f"Generation {name!r} is not complete.",
+                    hint=f"Give [generations.{name}] at least family, model and dimension.",
+                )
+            base = Generation(
+                name, ModelSpec(self.family, self.model, self.dimension), OperatingPoint(0.75, 0.50, 0.05)
+            )
+        elif self.model is not None and self.model != base.model.id:
+            # Another model inherits neither the pinned revision nor the pinned checkpoint of the one it replaces.
+            base = replace(base, model=replace(base.model, id=self.model, revision=None, subfolder=None, sha256=None))
+        spec = {
+            key: value
+            for key in ("family", "architecture", "dimension", "revision", "subfolder", "sha256", "sources")
+            if (value := getattr(self, key)) is not None
+        }
+        point = {key: v for key in ("accept", "candidate", "margin") if (v := getattr(self, key)) is not None}
+        recipe = base.recipe
+        if self.budget_seconds is not None:
+            recipe = replace(
+                recipe, name=self.recipe or f"spread-{self.budget_seconds:g}", budget_seconds=self.budget_seconds
+            )
+        elif self.recipe is not None:
+            recipe = replace(recipe, name=self.recipe)
+        return replace(
+            base,
+            model=replace(base.model, **spec),
+            operating_point=replace(base.operating_point, **point),
+            recipe=recipe,
+        )
+
+
+def _default_data_dir() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "speakerdb"
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SPEAKERDB_", env_file=".env", env_nested_delimiter="__", extra="ignore", frozen=True
+    )
+
+    data_dir: Path = Field(
+        default_factory=_default_data_dir, description="Folder of the catalog and the embedded index."
+    )
+    database_url: str | None = Field(
+        default=None, description="SQLAlchemy address of the catalog; SQLite in data_dir unless set."
+    )
+    auto_upgrade: bool = Field(default=True, description="Upgrade the database schema when it is opened.")
+    media_roots: Annotated[tuple[Path, ...], NoDecode] | tuple[Path, ...] = Field(
+        default=(), description="Folders media may lie in; any folder where empty."
+    )
+    serving: str = Field(
+        default="v4", description="The generation that serves at the first start; later only the alias says."
+    )
+    generations: dict[str, GenerationSettings] = Field(
+        default_factory=dict, description="New generations, or changes to v3 and v4."
+    )
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N.")
+    allow_unknown_checkpoints: bool = Field(
+        default=False, description="Load checkpoints whose SHA-256 is not pinned. A checkpoint is a program."
+    )
+    telemetry: bool = Field(default=False, description="Let pyannote.audio report its use to its makers.")
+    executor: Literal["process", "inline"] = Field(
+        default="process", description="Extract in worker processes or in this one."
+    )
+    workers: int = Field(default=1, ge=1, le=256, description="Worker processes for extraction.")
+    recording_timeout: float = Field(
+        default=900.0, gt=0, description="Seconds one recording may take in a worker before it is ended."
+    )
+    batch_recordings: int = Field(default=16, ge=1, le=4096, description="Recordings taken and committed in one step.")
+    lease_seconds: float = Field(default=60.0, gt=0, description="How long a lease lasts without renewal.")
+    fence_seconds: float = Field(default=10.0, gt=0, description="How long a finalize may make writers wait.")
+    rollback_days: float = Field(
+        default=30.0, ge=0, description="How long the source index is kept current after a finalize."
+    )
+    disk_floor_mb: int = Field(default=512, ge=0, description="Free disk below which a migration refuses to start.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        toml = TomlConfigSettingsSource(settings_cls, Path(os.environ.get("SPEAKERDB_CONFIG", "speakerdb.toml")))
+        return init_settings, env_settings, dotenv_settings, toml
+
+    @property
+    def catalog_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir / 'catalog.db'}"
+
+    @property
+    def index_path(self) -> Path:
+        return self.data_dir / "index.db"
+
+    def known_generations(self) -> Mapping[str, Generation]:
+        """Built-in generations with the settings applied, and new ones."""
+        known = dict(BUILT_IN)
+        for name, changes in self.generations.items():
+            known[name] = changes.applied_to(BUILT_IN.get(name), name)
+        return known
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from all sources. `ConfigurationError` names the setting that is wrong."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        raise ConfigurationError(f"The settings cannot be used: {problems}.") from error

@@ -1,0 +1,481 @@
+"""The contract of `speakerdb.index.port.VectorIndex`, as tests that every adapter runs.
+
+    class TestMyIndex(IndexContract):
+        @pytest.fixture
+        def index(self): ...   # yields an empty VectorIndex
+
+`speakerdb.testing.index_machine` adds random operations to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from speakerdb.errors import AliasMoved, IndexExists, IndexMissing, InvalidInput
+from speakerdb.index.port import VectorIndex
+from speakerdb.testing.index_oracle import (
+    DIMENSION,
+    TOLERANCE,
+    C,
+    R,
+    W,
+    assert_hits,
+    document,
+    outcomes,
+    same,
+    unit,
+    vectors,
+)
+from speakerdb.types import AliasAction, Document, Filter, Kind
+
+
+class IndexContract:
+    """Subclass it with a name that begins with Test, and override the fixture `index`."""
+
+    @pytest.fixture
+    def index(self) -> Iterator[VectorIndex]:
+        """An empty index; closed afterwards."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def ready(self, index: VectorIndex) -> VectorIndex:
+        """The same with the concrete index `a` of DIMENSION, written through the alias `w` and read through `r`."""
+        index.create("a", DIMENSION, {"generation": "v0"})
+        index.update_aliases([AliasAction.add("w", "a"), AliasAction.add("r", "a")])
+        return index
+
+    # Indices
+
+    def test_an_empty_index_has_nothing(self, index: VectorIndex) -> None:
+        assert dict(index.indices()) == {}
+        assert dict(index.aliases()) == {}
+
+    def test_create_is_idempotent_and_keeps_metadata(self, index: VectorIndex) -> None:
+        metadata = {"generation": "v4", "nested": {"b": [1, 2.5, None, True]}}
+        index.create("a", DIMENSION, metadata)
+        index.create("a", DIMENSION, dict(reversed(metadata.items())))
+        info = index.indices()["a"]
+        assert (info.name, info.dimension, dict(info.metadata)) == ("a", DIMENSION, metadata)
+        assert (info.documents, info.tombstones) == (0, 0)
+
+    def test_create_refuses_another_dimension_or_metadata(self, index: VectorIndex) -> None:
+        index.create("a", DIMENSION, {"generation": "v4"})
+        with pytest.raises(IndexExists):
+            index.create("a", DIMENSION + 1, {"generation": "v4"})
+        with pytest.raises(IndexExists):
+            index.create("a", DIMENSION, {"generation": "v5"})
+        assert index.indices()["a"].dimension == DIMENSION
+
+    def test_an_index_and_an_alias_never_share_a_name(self, ready: VectorIndex) -> None:
+        with pytest.raises(IndexExists):
+            ready.create("w", DIMENSION, {})
+        ready.create("b", DIMENSION, {})
+        with pytest.raises(IndexExists):
+            ready.update_aliases([AliasAction.add("b", "a")])
+        assert ready.aliases() == {"w": ("a",), "r": ("a",)}
+        assert set(ready.indices()) == {"a", "b"}
+
+    def test_counts(self, ready: VectorIndex) -> None:
+        ready.bulk("w", [document("x"), document("y"), document("z")])
+        ready.bulk("w", [document("y", 2, deleted=True), document("n", 1, deleted=True), document("x", 2)])
+        ready.refresh("a")
+        info = ready.indices()["a"]
+        assert (info.documents, info.tombstones) == (2, 2)
+        ready.bulk("w", [document("y", 3)])
+        ready.refresh("a")
+        info = ready.indices()["a"]
+        assert (info.documents, info.tombstones) == (3, 1)
+
+    def test_drop_removes_documents_and_alias_entries(self, ready: VectorIndex) -> None:
+        ready.create("b", DIMENSION, {})
+        ready.update_aliases([AliasAction.add("r", "b")])
+        ready.bulk("w", [document("x")])
+        ready.drop("a")
+        assert set(ready.indices()) == {"b"}
+        assert ready.aliases() == {"r": ("b",)}
+        ready.drop("a")
+
+    def test_an_index_made_again_is_empty(self, ready: VectorIndex) -> None:
+        ready.bulk("w", [document("x", 9)])
+        ready.refresh("a")
+        query = vectors(1)
+        assert len(ready.search("a", query, 5)[0]) == 1
+        ready.drop("a")
+        ready.create("a", DIMENSION, {"generation": "v0"})
+        ready.update_aliases([AliasAction.add("w", "a")])
+        assert list(ready.search("a", query, 5)[0]) == []
+        assert list(ready.scan("a")) == []
+        assert outcomes(ready, "w", [document("y", 1)]) == [W]
+        ready.refresh("a")
+        assert [hit.id for hit in ready.search("a", query, 5)[0]] == ["y"]
+
+    def test_reads_of_an_absent_index_raise(self, ready: VectorIndex) -> None:
+        for name in ("absent", ""):
+            with pytest.raises(IndexMissing):
+                ready.search(name, vectors(1), 1)
+            with pytest.raises(IndexMissing):
+                ready.fetch(name, ["x"])
+            with pytest.raises(IndexMissing):
+                list(ready.scan(name))
+            with pytest.raises(IndexMissing):
+                ready.refresh(name)
+
+    def test_reads_take_an_alias_with_one_target(self, ready: VectorIndex) -> None:
+        ready.bulk("w", [document("x")])
+        ready.refresh("r")
+        assert set(ready.fetch("r", ["x"])) == {"x"}
+        assert [d.id for d in ready.scan("r")] == ["x"]
+        assert [hit.id for hit in ready.search("r", vectors(1), 1)[0]] == ["x"]
+
+    # Aliases
+
+    def test_alias_change_is_all_or_nothing(self, ready: VectorIndex) -> None:
+        ready.create("b", DIMENSION, {})
+        before = dict(ready.aliases())
+        with pytest.raises(AliasMoved):
+            ready.update_aliases(
+                [AliasAction.add("r", "b"), AliasAction.remove("r", "a"), AliasAction.remove("t", "b")]
+            )
+        with pytest.raises(IndexMissing):
+            ready.update_aliases([AliasAction.remove("r", "a"), AliasAction.add("r", "absent")])
+        assert dict(ready.aliases()) == before
+        ready.update_aliases([AliasAction.remove("r", "a"), AliasAction.add("r", "b")])
+        assert ready.aliases()["r"] == ("b",)
+
+    def test_remove_without_must_exist_may_find_nothing(self, ready: VectorIndex) -> None:
+        ready.create("b", DIMENSION, {})
+        ready.update_aliases([AliasAction.remove("t", "a", must_exist=False), AliasAction.add("r", "b")])
+        assert ready.aliases() == {"w": ("a",), "r": ("a", "b")}
+        ready.update_aliases([AliasAction.remove("w", "a", must_exist=False)])
+        assert ready.aliases() == {"r": ("a", "b")}
+
+    def test_must_exist_looks_at_this_target_only(self, ready: VectorIndex) -> None:
+        ready.create("b", DIMENSION, {})
+        with pytest.raises(AliasMoved):
+            ready.update_aliases([AliasAction.remove("r", "b")])
+        assert ready.aliases()["r"] == ("a",)
+
+    def test_adding_an_alias_entry_twice_is_fine(self, ready: VectorIndex) -> None:
+        ready.update_aliases([AliasAction.add("r", "a")])
+        ready.update_aliases([])
+        assert ready.aliases()["r"] == ("a",)
+
+    def test_a_late_swap_fails_once_its_token_is_gone(self, ready: VectorIndex) -> None:
+        ready.create("b", DIMENSION, {})
+        token = "speakers-swap-1-1"  # noqa: S105 - the name of an alias
+        swap = [AliasAction.remove(token, "b"), AliasAction.remove("r", "a"), AliasAction.add("r", "b")]
+        ready.update_aliases([AliasAction.add(token, "b")])
+        ready.update_aliases([AliasAction.remove(token, "b")])
+        with pytest.raises(AliasMoved):
+            ready.update_aliases(swap)
+        assert ready.aliases() == {"w": ("a",), "r": ("a",)}
+        ready.update_aliases([AliasAction.add(token, "b")])
+        ready.update_aliases(swap)
+        assert ready.aliases() == {"w": ("a",), "r": ("b",)}
+        with pytest.raises(AliasMoved):
+            ready.update_aliases(swap)
+
+    # Writes
+
+    def test_mixed_outcomes_are_reported_in_order(self, ready: VectorIndex) -> None:
+        good = document("stored", 5)
+        assert outcomes(ready, "w", [good]) == [W]
+        infinite = np.full(DIMENSION, np.inf, np.float32)
+        batch = [
+            document("new", 1),
+            document("stored", 5),
+            document("short", 1, np.ones(DIMENSION - 1, np.float32)),
+            document("stored", 4, deleted=True),
+            document("nan", 1, np.full(DIMENSION, np.nan, np.float32)),
+            document("infinite", 1, infinite),
+            document("zero", 1, np.zeros(DIMENSION, np.float32)),
+            document("newer", 2, deleted=True),
+        ]
+        assert outcomes(ready, "w", batch) == [W, C, R, C, R, R, R, W]
+        assert set(ready.fetch("a", [d.id for d in batch])) == {"new", "stored", "newer"}
+        assert same(ready.fetch("a", ["stored"])["stored"], good)
+        assert all(result.detail for result in ready.bulk("w", batch[4:7]))
+
+    def test_a_rejected_document_leaves_the_stored_one(self, ready: VectorIndex) -> None:
+        good = document("x", 1)
+        ready.bulk("w", [good])
+        assert outcomes(ready, "w", [document("x", 2, np.zeros(DIMENSION, np.float32))]) == [R]
+        assert same(ready.fetch("a", ["x"])["x"], good)
+        assert outcomes(ready, "w", [document("x", 2)]) == [W]
+
+    def test_one_id_twice_in_one_write(self, ready: VectorIndex) -> None:
+        batch = [document("x", 2), document("x", 2), document("x", 1), document("x", 7), document("y", 1, deleted=True)]
+        assert outcomes(ready, "w", batch) == [W, C, C, W, W]
+        ready.refresh("a")
+        assert same(ready.fetch("a", ["x"])["x"], batch[3])
+        info = ready.indices()["a"]
+        assert (info.documents, info.tombstones) == (1, 1)
+
+    def test_large_versions(self, ready: VectorIndex) -> None:
+        version = 1_900_000_000_000_000
+        assert outcomes(ready, "w", [document("x", version), document("x", version + 1)]) == [W, W]
+        ready.refresh("a")
+        assert ready.search("a", vectors(1), 1)[0][0].version == version + 1
+        assert outcomes(ready, "w", [document("x", version)]) == [C]
+
+    def test_an_empty_write(self, ready: VectorIndex) -> None:
+        assert list(ready.bulk("w", [])) == []
+        with pytest.raises(IndexMissing):
+            ready.bulk("absent", [])
+
+    def test_writes_need_an_alias_of_one_index(self, ready: VectorIndex) -> None:
+        for name in ("a", "absent"):
+            with pytest.raises(IndexMissing):
+                ready.bulk(name, [document("x")])
+        ready.create("b", DIMENSION, {})
+        ready.update_aliases([AliasAction.add("w", "b")])
+        with pytest.raises(IndexMissing):
+            ready.bulk("w", [document("x")])
+        assert list(ready.scan("a")) == list(ready.scan("b")) == []
+
+    def test_a_late_drop_finds_its_token_gone(self, ready: VectorIndex) -> None:
+        """A holder stopped before its drop must not destroy what was made under the same name since."""
+        ready.update_aliases([AliasAction.add("drop-token", "a")])
+        ready.drop("a", token="drop-token")  # noqa: S106
+        assert "a" not in ready.indices()
+        assert "drop-token" not in ready.aliases()
+        ready.create("a", DIMENSION, {})
+        with pytest.raises(AliasMoved):
+            ready.drop("a", token="drop-token")  # noqa: S106
+        assert "a" in ready.indices()
+
+    def test_a_write_never_makes_a_dropped_index_again(self, ready: VectorIndex) -> None:
+        ready.drop("a")
+        with pytest.raises(IndexMissing):
+            ready.bulk("w", [document("x")])
+        assert dict(ready.indices()) == {}
+        assert dict(ready.aliases()) == {}
+
+    def test_a_tombstone_stops_stale_writers_also_after_reopening(self, ready: VectorIndex) -> None:
+        assert outcomes(ready, "w", [document("x", 3), document("y", 3)]) == [W, W]
+        tombstone = document("x", 5, deleted=True)
+        assert outcomes(ready, "w", [tombstone]) == [W]
+        assert outcomes(ready, "w", [document("x", 4)]) == [C]
+        again = ready.reopened()
+        try:
+            assert outcomes(again, "w", [document("x", 4), document("x", 5)]) == [C, C]
+            again.refresh("a")
+            assert [hit.id for hit in again.search("a", vectors(1), 9)[0]] == ["y"]
+            stored = again.fetch("a", ["x"])["x"]
+            assert stored.deleted
+            assert same(stored, tombstone)
+            assert outcomes(again, "w", [document("x", 6)]) == [W]
+        finally:
+            again.close()
+        ready.refresh("a")
+        assert {hit.id for hit in ready.search("a", vectors(1), 9)[0]} == {"x", "y"}
+
+    def test_vectors_come_back_as_they_were_given(self, ready: VectorIndex) -> None:
+        given = document("x", 1, (vectors(1)[0] * np.float32(3.5)).astype(np.float32))
+        ready.bulk("w", [given])
+        stored = ready.fetch("a", ["x"])["x"]
+        assert same(stored, given)
+        assert stored.vector is not None
+        assert stored.vector.dtype == np.float32
+
+    # Fetch and scan
+
+    def test_fetch_leaves_absent_ids_out(self, ready: VectorIndex) -> None:
+        ready.bulk("w", [document("x"), document("t", deleted=True)])
+        found = ready.fetch("a", ["t", "nothing", "x"])
+        assert set(found) == {"x", "t"}
+        assert dict(ready.fetch("a", [])) == {}
+
+    def test_many_ids(self, ready: VectorIndex) -> None:
+        batch = [document(f"id-{number}", vector=v) for number, v in enumerate(vectors(1501))]
+        assert outcomes(ready, "w", batch) == [W] * 1501
+        assert outcomes(ready, "w", batch) == [C] * 1501
+        assert set(ready.fetch("a", [d.id for d in batch])) == {d.id for d in batch}
+        ready.refresh("a")
+        assert sum(1 for _ in ready.scan("a")) == 1501
+
+    def test_scan_is_ordered_by_code_point(self, ready: VectorIndex) -> None:
+        ids = ["a", "B", "é", "\U0001d11e", "￮", "ab", "A", "z", "0", "-", "a/b", "日本"]
+        ready.bulk("w", [document(id, deleted=id == "B") for id in ids])
+        ready.refresh("a")
+        found = list(ready.scan("a"))
+        assert [d.id for d in found] == sorted(ids)
+        assert [d.id for d in found if d.deleted] == ["B"]
+        assert all(same(d, document(d.id, deleted=d.id == "B")) for d in found)
+        for after in [*ids, "", "aa", "zz"]:
+            assert [d.id for d in ready.scan("a", after=after)] == sorted(id for id in ids if id > after)
+
+    def test_scan_shows_one_point_in_time(self, ready: VectorIndex) -> None:
+        ready.bulk("w", [document(id) for id in "bdfh"])
+        ready.refresh("a")
+        unread = ready.scan("a")
+        begun = ready.scan("a")
+        assert next(begun).id == "b"
+        ready.bulk("w", [document("a"), document("e"), document("d", 2, deleted=True), document("f", 2)])
+        assert [(d.id, d.version) for d in begun] == [("d", 1), ("f", 1), ("h", 1)]
+        assert [(d.id, d.version) for d in unread] == [("b", 1), ("d", 1), ("f", 1), ("h", 1)]
+        ready.refresh("a")
+        assert [d.id for d in ready.scan("a")] == list("abdefh")
+
+    # Search
+
+    def test_search_of_an_empty_index(self, ready: VectorIndex) -> None:
+        assert [list(hits) for hits in ready.search("a", vectors(2), 3)] == [[], []]
+        assert list(ready.search("a", np.empty((0, DIMENSION), np.float32), 3)) == []
+
+    @pytest.mark.parametrize("k", [1, 10, 300, 1000])
+    def test_search_is_exact(self, ready: VectorIndex, k: int) -> None:
+        stored = {d.id: d for d in _library(300)}
+        ready.bulk("w", list(stored.values()))
+        ready.refresh("a")
+        queries = vectors(5, seed=1)
+        for query, hits in zip(queries, ready.search("a", queries, k), strict=True):
+            assert_hits(hits, stored, query, k)
+
+    @pytest.mark.parametrize(
+        "where",
+        [
+            Filter(),
+            Filter(kinds=(Kind.PROFILE,)),
+            Filter(kinds=(Kind.SPEAKER, Kind.PROFILE)),
+            Filter(library_ids=("library-1",)),
+            Filter(library_ids=("library-0", "library-2", "absent")),
+            Filter(recording_ids=("recording-7",)),
+            Filter(recording_ids=("recording-7", "recording-8", "recording-9")),
+            Filter(profile_ids=("profile-3", "profile-4")),
+            Filter(exclude_ids=("id-003", "id-004", "absent")),
+            Filter(exclude_recording_ids=("recording-7", "absent")),
+            Filter(kinds=(Kind.SPEAKER,), library_ids=("library-1",), exclude_recording_ids=("recording-1",)),
+            Filter(library_ids=("library-1",), profile_ids=("profile-3",), exclude_ids=("id-003",)),
+            Filter(kinds=()),
+            Filter(library_ids=()),
+            Filter(recording_ids=()),
+            Filter(profile_ids=()),
+            Filter(library_ids=("absent",)),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("k", [3, 1000])
+    def test_filters(self, ready: VectorIndex, where: Filter, k: int) -> None:
+        stored = {d.id: d for d in _library(300)}
+        ready.bulk("w", list(stored.values()))
+        gone = [document(f"id-{number:03}", 2, deleted=True) for number in range(0, 300, 11)]
+        ready.bulk("w", gone)
+        stored |= {d.id: d for d in gone}
+        ready.refresh("a")
+        queries = vectors(3, seed=2)
+        for query, hits in zip(queries, ready.search("a", queries, k, where), strict=True):
+            assert_hits(hits, stored, query, k, where)
+
+    def test_a_changed_document_is_filtered_by_what_it_is_now(self, ready: VectorIndex) -> None:
+        ready.bulk("w", [document("x", 1, profile="p"), document("y", 1)])
+        ready.refresh("a")
+        query = vectors(1)
+        assert [hit.id for hit in ready.search("a", query, 9, Filter(profile_ids=("p",)))[0]] == ["x"]
+        ready.bulk("w", [document("x", 2), document("y", 2, profile="p")])
+        ready.refresh("a")
+        assert [hit.id for hit in ready.search("a", query, 9, Filter(profile_ids=("p",)))[0]] == ["y"]
+
+    def test_a_batch_of_queries_equals_single_queries(self, ready: VectorIndex) -> None:
+        ready.bulk("w", _library(300))
+        ready.refresh("a")
+        queries = vectors(40, seed=3)
+        where = Filter(library_ids=("library-1", "library-2"))
+        batch = ready.search("a", queries, 7, where)
+        for query, hits in zip(queries, batch, strict=True):
+            (single,) = ready.search("a", query[None], 7, where)
+            assert [hit.id for hit in single] == [hit.id for hit in hits]
+            assert [hit.score for hit in single] == pytest.approx([hit.score for hit in hits], abs=TOLERANCE)
+
+    def test_ties_are_ordered_by_id_also_at_the_cut(self, ready: VectorIndex) -> None:
+        eye = np.eye(DIMENSION)
+        best, tied, rest = unit([eye[0], eye[0] + eye[1], eye[2]])
+        order = np.random.default_rng(4).permutation(200)
+        ready.bulk("w", [document(f"tied-{number:03}", vector=tied) for number in order])
+        ready.bulk("w", [document("a-rest", vector=rest), document("z-best", vector=best)])
+        ready.refresh("a")
+        query = unit(np.eye(DIMENSION)[:1])
+        for k in (1, 2, 57, 201):
+            expected = ["z-best", *(f"tied-{number:03}" for number in range(200))][:k]
+            assert [hit.id for hit in ready.search("a", query, k)[0]] == expected
+            assert [hit.id for hit in ready.search("a", np.repeat(query, 3, axis=0), k)[2]] == expected
+
+    def test_scores_stay_in_range(self, ready: VectorIndex) -> None:
+        rows = vectors(50, seed=5)
+        ready.bulk("w", [document(f"id-{number}", vector=row) for number, row in enumerate(rows)])
+        ready.refresh("a")
+        for (best, *_), number in zip(ready.search("a", rows, 2), range(50), strict=True):
+            assert best.id == f"id-{number}"
+            assert best.score == pytest.approx(1.0, abs=TOLERANCE)
+            assert best.score <= 1.0
+        for hits in ready.search("a", -rows, 50):
+            assert hits[-1].score == pytest.approx(-1.0, abs=TOLERANCE)
+            assert hits[-1].score >= -1.0
+
+    @pytest.mark.parametrize(
+        "queries",
+        [
+            np.ones(DIMENSION, np.float32),
+            np.ones((1, DIMENSION - 1), np.float32),
+            np.ones((1, 1, DIMENSION), np.float32),
+            np.full((1, DIMENSION), np.nan, np.float32),
+            np.full((2, DIMENSION), -np.inf, np.float32),
+            np.zeros((1, DIMENSION), np.float32),
+        ],
+        ids=["flat", "short", "deep", "nan", "infinite", "zero"],
+    )
+    def test_queries_that_cannot_be_searched(self, ready: VectorIndex, queries: npt.NDArray[np.float32]) -> None:
+        ready.bulk("w", [document("x")])
+        with pytest.raises(InvalidInput):
+            ready.search("a", queries, 1)
+
+    def test_at_least_one_hit_must_be_asked_for(self, ready: VectorIndex) -> None:
+        with pytest.raises(InvalidInput):
+            ready.search("a", vectors(1), 0)
+
+    # Handles
+
+    def test_what_another_handle_wrote_is_found(self, ready: VectorIndex) -> None:
+        stored = {id: document(id) for id in ("x", "y", "z")}
+        ready.bulk("w", list(stored.values()))
+        ready.refresh("a")
+        query = vectors(1)
+        assert_hits(ready.search("a", query, 9)[0], stored, query[0], 9)
+        other = ready.reopened()
+        try:
+            changes = {d.id: d for d in (document("x", 2), document("y", 2, deleted=True), document("n"))}
+            other.bulk("w", list(changes.values()))
+            other.refresh("a")
+            ready.refresh("a")
+            assert_hits(ready.search("a", query, 9)[0], stored | changes, query[0], 9)
+            other.drop("a")
+            other.create("a", DIMENSION, {})
+            with pytest.raises(IndexMissing):
+                ready.search("r", query, 9)
+            assert list(ready.search("a", query, 9)[0]) == []
+        finally:
+            other.close()
+
+    def test_close_can_be_said_twice(self, ready: VectorIndex) -> None:
+        other = ready.reopened()
+        other.close()
+        other.close()
+        assert set(ready.indices()) == {"a"}
+
+
+def _library(count: int) -> list[Document]:
+    return [
+        document(
+            f"id-{number:03}",
+            vector=row,
+            kind=Kind.PROFILE if number % 5 == 0 else Kind.SPEAKER,
+            library=f"library-{number % 3}",
+            recording=None if number % 5 == 0 else f"recording-{number % 50}",
+            profile=f"profile-{number % 7}" if number % 2 else None,
+        )
+        for number, row in enumerate(vectors(count, seed=6))
+    ]

@@ -1,0 +1,222 @@
+"""The loop around the steps: extract a batch, project it, and so on until nothing is left. Shows how far it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from speakerdb.catalog import journal, work
+from speakerdb.catalog.catalog import Catalog
+from speakerdb.catalog.leases import Lease
+from speakerdb.errors import IndexMissing, SpeakerDBError
+from speakerdb.extraction import Extraction, StepReport
+from speakerdb.extraction.drain import LEASE_NAME
+from speakerdb.migrator import Migrator
+from speakerdb.projector import ProjectionReport, Projector
+from speakerdb.reports import CurrentRecording, OnWork, Progress, WorkEvent, WorkReport
+from speakerdb.types import SERVING_ALIAS, Generation
+
+EVENT_SECONDS = 0.5
+"""No two events of one run are closer than this."""
+COUNTING_SHARE = 0.05
+"""Counting how far the work is takes at most this share of the time, however large the library."""
+REPOOL_SECONDS = 10.0
+"""How often profiles are pooled again while the queue is being drained; always once it is empty."""
+IDLE_SECONDS = 1.0
+
+Stopped = Literal["drained", "paused", "stopped", "limit"]
+
+
+class Worker:
+    """Drains the queue of work."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        generations: Mapping[str, Generation],
+        extraction: Extraction,
+        projector: Projector,
+        migrator: Migrator,
+    ) -> None:
+        self._catalog = catalog
+        self._generations = generations
+        self._extraction = extraction
+        self._projector = projector
+        self._migrator = migrator
+
+    def run(
+        self,
+        *,
+        on_event: OnWork | None = None,
+        stop: Callable[[], bool] | None = None,
+        limit: int | None = None,
+        forever: bool = False,
+    ) -> WorkReport:
+        """Work until the queue is empty (or for ever, or for `limit` recordings, or until `stop()`).
+
+        `LeaseHeld` while another live process works. Raises the error of a model that cannot be loaded when nothing
+        else is left to do; its items stay queued.
+        """
+        self._migrator.recover_if_needed()
+        stop = stop or (lambda: False)
+        with self._catalog.holding(LEASE_NAME) as lease:
+            self._extraction.begin(lease)
+            return self._drain(lease, _Meter(self._catalog, on_event), stop, limit, forever)
+
+    def _drain(
+        self, lease: Lease, meter: _Meter, stop: Callable[[], bool], limit: int | None, forever: bool
+    ) -> WorkReport:
+        total = StepReport()
+        written = ProjectionReport()
+        pooled_at = time.monotonic()
+        stopped: Stopped = "drained"
+        while True:
+            if stop():
+                stopped = "stopped"
+                break
+            left = None if limit is None else limit - total.taken
+            if left is not None and left <= 0:
+                stopped = "limit"
+                break
+            report = self._extraction.step(
+                lease, without=total.unavailable, limit=left, stop=stop, observe=meter.working
+            )
+            total.add(report)
+            if time.monotonic() - pooled_at >= REPOOL_SECONDS:
+                self._pool()
+                pooled_at = time.monotonic()
+            written += self._project(settle=not report.taken)
+            meter.step(report)
+            if not report.taken:
+                if not forever:
+                    stopped = "paused" if self._paused() else "drained"
+                    break
+                self._catalog.renew(lease)
+                self._wait(stop)
+        written += self._project(settle=True)
+        if total.unavailable and not (total.done or total.failed):
+            raise next(iter(total.unavailable.values()))
+        meter.finish()
+        return WorkReport(
+            recordings_done=total.done,
+            recordings_failed=total.failed,
+            speakers_embedded=total.embedded,
+            speakers_unembeddable=total.unembeddable,
+            documents_written=written.written,
+            audio_seconds=total.audio_seconds,
+            speech_seconds=total.speech_seconds,
+            seconds=meter.elapsed,
+            stopped=stopped,
+            models=total.models,
+            errors=tuple(total.errors),
+        )
+
+    def _live(self) -> list[Generation]:
+        with self._catalog.read() as tx:
+            return [self._generations[name] for name in journal.live_generations(tx)]
+
+    def _pool(self) -> None:
+        for generation in self._live():
+            while self._projector.repool(generation):
+                pass
+
+    def _project(self, *, settle: bool) -> ProjectionReport:
+        total = ProjectionReport()
+        for generation in self._live():
+            try:
+                total += self._projector.settle(generation) if settle else self._projector.drain(generation)
+            except IndexMissing:
+                # Its migration may have ended between the two statements; otherwise the index is really gone.
+                if generation in self._live():
+                    raise
+        return total
+
+    def _paused(self) -> bool:
+        with self._catalog.read() as tx:
+            return bool(journal.paused_targets(tx)) and work.open_count(tx) > 0
+
+    def _wait(self, stop: Callable[[], bool]) -> None:
+        until = time.monotonic() + IDLE_SECONDS
+        while time.monotonic() < until and not stop():
+            time.sleep(0.05)
+
+
+class _Meter:
+    """Tells how far a run is, without spending more than a small share of the time on counting."""
+
+    def __init__(self, catalog: Catalog, on_event: OnWork | None) -> None:
+        self._catalog = catalog
+        self._on_event = on_event
+        self._begun = time.monotonic()
+        self._next = 0.0
+        self._audio = 0.0
+        self._current: Sequence[CurrentRecording] = ()
+        self._notices: list[str] = []
+        self._told: set[str] = set()
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self._begun
+
+    def working(self, current: Sequence[CurrentRecording]) -> None:
+        """These recordings are being worked on now."""
+        self._current = current
+        self._tell()
+
+    def step(self, report: StepReport) -> None:
+        """A batch was committed."""
+        self._audio += report.audio_seconds
+        self._current = ()
+        unavailable = [_sentence(name, error) for name, error in report.unavailable.items()]
+        self._notices += [n for n in (*report.notices, *unavailable) if n not in self._told and n not in self._notices]
+        self._tell(now=bool(self._notices))
+
+    def finish(self) -> None:
+        """The run is over."""
+        self._current = ()
+        self._tell(now=True)
+
+    def _tell(self, *, now: bool = False) -> None:
+        if self._on_event is None or (not now and time.monotonic() < self._next):
+            return
+        begun = time.monotonic()
+        with self._catalog.read() as tx:
+            active = journal.active(tx, SERVING_ALIAS)
+            live = journal.live_generations(tx)
+            shown = active.target if active is not None and active.target in live else None
+            progress = work.progress(tx, shown) if shown else _together([work.progress(tx, name) for name in live])
+        cost = time.monotonic() - begun
+        self._next = time.monotonic() + max(EVENT_SECONDS, cost / COUNTING_SHARE)
+        told, self._notices = self._notices, []
+        self._told.update(told)
+        self._on_event(
+            WorkEvent(progress, tuple(self._current), self.elapsed, self._audio, self._eta(progress), " ".join(told))
+        )
+
+    def _eta(self, progress: Progress) -> tuple[float, float] | None:
+        left = progress.audio_seconds_total - progress.audio_seconds_done
+        if self._audio <= 0 or self.elapsed < 1.0 or not progress.recordings_queued:
+            return None
+        seconds = left * self.elapsed / self._audio
+        return (seconds * 0.8, seconds * 1.5)
+
+
+def _together(parts: Sequence[Progress]) -> Progress:
+    if len(parts) == 1:
+        return parts[0]
+    errors: dict[str, int] = {}
+    for part in parts:
+        for code, count in part.errors.items():
+            errors[code] = errors.get(code, 0) + count
+    names = (
+        "recordings_total", "recordings_done", "recordings_failed", "recordings_waived", "recordings_queued",
+        "audio_seconds_total", "audio_seconds_done", "speakers_embedded", "speakers_unembeddable", "documents_waiting",
+    )  # fmt: skip
+    return Progress(
+        generation=None, errors=errors, **{name: sum(getattr(part, name) for part in parts) for name in names}
+    )
+
+
+def _sentence(generation: str, error: SpeakerDBError) -> str:
+    return f"{generation}: {error.message} {error.hint} Its recordings stay queued."

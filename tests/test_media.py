@@ -306,15 +306,16 @@ def test_a_file_cut_in_half_is_short_or_unreadable_and_never_wrong(make: Callabl
 
 
 def test_damage_inside_a_span_is_an_error_and_elsewhere_is_not(make: Callable[[str], Path], tmp_path: Path) -> None:
-    data = bytearray(make("flac-5.1").read_bytes())
+    data = bytearray(make("m4a").read_bytes())
     middle = len(data) // 2
-    data[middle : middle + 40_000] = bytes(40_000)
-    path = tmp_path / "damaged.flac"
+    data[middle : middle + 10_000] = bytes(10_000)
+    path = tmp_path / "damaged.m4a"
     path.write_bytes(data)
-    with pytest.raises(MediaUnreadable):
+    with pytest.raises(MediaUnreadable, match="cannot be decoded at 1") as caught:
         list(decode_spans(path, [Span(13, 17)]))
+    assert caught.value.__cause__ is not None
     sound = decode_spans(path, [Span(2, 3), Span(24, 25)])
-    expected = decode_spans(make("flac-5.1"), [Span(2, 3), Span(24, 25)])
+    expected = decode_spans(make("m4a"), [Span(2, 3), Span(24, 25)])
     for samples, wanted in zip(sound, expected, strict=True):
         assert samples == pytest.approx(wanted, abs=1e-5)
 

@@ -133,7 +133,9 @@ class Ingest:
         for label, name in names.items():
             library.set_speaker(tx, ids[label], name=name)
         queued: tuple[str, ...] = ()
-        if outcome is not AddOutcome.UNCHANGED:
+        if outcome is AddOutcome.UNCHANGED:
+            work.retry(tx, now, recording=row.id)  # whoever adds it again has mended what was wrong with it
+        else:
             queued = journal.live_generations(tx)
             work.enqueue(tx, row.id, queued, "new" if outcome is AddOutcome.ADDED else "changed", now)
             journal.record(tx, f"recording-{outcome}", self._who, now, entity_id=row.id, turns=len(turns))

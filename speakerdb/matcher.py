@@ -19,7 +19,7 @@ from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.library import SpeakerRow
 from speakerdb.catalog.people import ProfileRow
 from speakerdb.core.decision import Candidate, decide
-from speakerdb.errors import ConfigurationError, InvalidInput, NotEmbedded
+from speakerdb.errors import ConfigurationError, IndexMissing, InvalidInput, NotEmbedded
 from speakerdb.extraction.extract import embed_clip
 from speakerdb.index.port import VectorIndex
 from speakerdb.migrator.serving import Serving
@@ -97,27 +97,41 @@ class Matcher:
         given = [q for q in (speaker, profile, clip, vector) if q is not None]
         if len(given) != 1:
             raise InvalidInput("A match takes one of a speaker, a profile, a clip or a vector.")
-        scope = scope or Scope()
-        with self._catalog.read() as tx:
-            places = self._places(tx, generation)
-            if speaker is not None:
-                query = self._stored(tx, places, find_speaker(tx, speaker))
-            elif profile is not None:
-                query = self._stored(tx, places, find_profile(tx, profile))
-            elif vector is not None:
-                query = _bare(places[0], vector)
-        if clip is not None:
-            query = self._clip(places[0], clip)
-        return self._answer([query], scope)[0]
+
+        def queries() -> list[_Query]:
+            with self._catalog.read() as tx:
+                places = self._places(tx, generation)
+                if speaker is not None:
+                    return self._stored(tx, places, [find_speaker(tx, speaker)])
+                if profile is not None:
+                    return self._stored(tx, places, [find_profile(tx, profile)])
+            if clip is not None:
+                return [self._clip(places[0], clip)]
+            assert vector is not None
+            return [_bare(places[0], vector)]
+
+        return self._ask(queries, scope or Scope())[0]
 
     def match_many(self, speakers: Sequence[str], *, scope: Scope | None = None) -> list[MatchResult]:
         """One answer for each of many speakers (full ids), searched in one call an index."""
-        scope = scope or Scope()
-        with self._catalog.read() as tx:
-            places = self._places(tx, None)
-            rows = library.speakers_by_id(tx, speakers)
-            queries = self._stored_many(tx, places, [rows[s] if s in rows else find_speaker(tx, s) for s in speakers])
-        return self._answer(queries, scope)
+
+        def queries() -> list[_Query]:
+            with self._catalog.read() as tx:
+                rows = library.speakers_by_id(tx, speakers)
+                found = [rows[s] if s in rows else find_speaker(tx, s) for s in speakers]
+                return self._stored(tx, self._places(tx, None), found)
+
+        return self._ask(queries, scope or Scope())
+
+    def _ask(self, queries: Callable[[], list[_Query]], scope: Scope) -> list[MatchResult]:
+        if scope.k < 1:
+            raise InvalidInput("A match gives at least one answer.", hint="Choose k of 1 or more.")
+        try:
+            return self._answer(queries(), scope)
+        except IndexMissing:
+            # The index may have gone with its generation since the alias was looked at: look again, once.
+            self._serving.forget()
+            return self._answer(queries(), scope)
 
     def _places(self, tx: Transaction, preferred: str | None) -> list[Place]:
         """Where to look, in order: what serves, then the other live generations; or only what was asked for."""
@@ -134,10 +148,7 @@ class Matcher:
         places: list[Place] = [(serving, "serving")]
         return places + [(generation, "fallback") for generation in others]
 
-    def _stored(self, tx: Transaction, places: Sequence[Place], row: SpeakerRow | ProfileRow) -> _Query:
-        return self._stored_many(tx, places, [row])[0]
-
-    def _stored_many(
+    def _stored(
         self, tx: Transaction, places: Sequence[Place], rows: Sequence[SpeakerRow | ProfileRow]
     ) -> list[_Query]:
         found: dict[str, _Query] = {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,7 +18,14 @@ from speakerdb.catalog.database import Database
 from speakerdb.catalog.journal import MigrationRow
 from speakerdb.catalog.upgrade import upgrade
 from speakerdb.core.lifecycle import State
-from speakerdb.errors import ConfigurationError, NoMigration, SpeakerDBError, StorageFull
+from speakerdb.errors import (
+    ConfigurationError,
+    NoMigration,
+    SpeakerDBError,
+    StorageFull,
+    WorkerDied,
+    WorkerTimeout,
+)
 from speakerdb.executors import Executor, InlineExecutor, ProcessExecutor
 from speakerdb.extraction import Extraction, Loader
 from speakerdb.extraction.extract import LoadEmbedder
@@ -424,7 +432,8 @@ class SpeakerDB:
                 hint=f"Known: {', '.join(sorted(known))}.",
             )
         with self.catalog.read() as tx:
-            used = journal.known_generations(tx)
+            live = journal.live_generations(tx)
+            used = {name: mark for name, mark in journal.known_generations(tx).items() if name in live}
         if missing := sorted(set(used) - set(known)):
             raise ConfigurationError(
                 f"This library uses the generation {missing[0]!r}, which is not defined.",
@@ -437,7 +446,17 @@ class SpeakerDB:
 
     def _probe(self, load: LoadEmbedder, generation: Generation) -> Probe:
         """In a worker, which then has the model loaded, and whose death is not ours."""
-        return self._executor.submit(_run_probe, (load, generation)).result()
+        future = self._executor.submit(_run_probe, (load, generation))
+        try:
+            return future.result(timeout=self.settings.recording_timeout)
+        except BrokenExecutor as error:
+            self._executor.restart()
+            raise WorkerDied(f"The worker died while it loaded the model of {generation.name}.") from error
+        except TimeoutError as error:
+            self._executor.restart()
+            raise WorkerTimeout(
+                f"The model of {generation.name} was not ready after {self.settings.recording_timeout:g} s."
+            ) from error
 
     def _recording_id(self, given: str | None) -> str | None:
         return None if given is None else self.ingest.find(given)

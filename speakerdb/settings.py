@@ -7,6 +7,7 @@ alone is enough to run.
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -137,7 +138,7 @@ class Settings(BaseSettings):
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the base class's signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         toml = TomlConfigSettingsSource(settings_cls, Path(os.environ.get("SPEAKERDB_CONFIG", "speakerdb.toml")))
         return init_settings, env_settings, dotenv_settings, toml
@@ -159,9 +160,29 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Settings from all sources. `ConfigurationError` names the setting that is wrong."""
+    """Settings from all sources. `ConfigurationError` names the setting or the file that is wrong."""
+    _check_file()
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
         raise ConfigurationError(f"The settings cannot be used: {problems}.") from error
+
+
+def _check_file() -> None:
+    """A settings file that was named must be there, must be TOML, and must not hold a setting that does not exist."""
+    named = os.environ.get("SPEAKERDB_CONFIG")
+    path = Path(named or "speakerdb.toml")
+    if not path.is_file():
+        if named:
+            raise ConfigurationError(f"There is no settings file {named}.", hint="Mend SPEAKERDB_CONFIG.")
+        return
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"The settings file {path} cannot be read: {error}.") from error
+    if unknown := sorted(set(given) - set(Settings.model_fields)):
+        raise ConfigurationError(
+            f"The settings file {path} has the unknown setting {unknown[0]!r}.",
+            hint=f"Settings: {', '.join(Settings.model_fields)}.",
+        )

@@ -175,7 +175,7 @@ def add(
             if not session.json:
                 _print_added(session, file, report)
         if now and len(errors) < len(files):
-            work, exit_code = run_work(session, db, again="speakerdb work")
+            work, exit_code = run_work(session, db, again="Run `speakerdb work` to continue.")
     if errors:
         exit_code = errors[0].exit_code
     if session.json:

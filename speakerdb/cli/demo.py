@@ -127,8 +127,14 @@ class Demo:
         self.session.show(lambda console: say(console, text))
 
     def work(self, *, limit: int | None = None) -> WorkReport:
-        report, exit_code = run_work(self.session, self.db, again="speakerdb demo", limit=limit)
+        report, exit_code = run_work(
+            self.session,
+            self.db,
+            again="It has nothing to continue: run `speakerdb demo` again to see all of it.",
+            limit=limit,
+        )
         self.session.show(lambda console: show_work(console, report))
+        self.story.models.update(report.models)
         if exit_code:
             raise typer.Exit(exit_code)
         return report

@@ -28,9 +28,5 @@ def rebuild(
     session = Session.of(ctx, as_json)
     with session.open() as db:
         documents = db.rebuild_index(generation)
-    session.result(
-        {"generation": generation, "documents": documents},
-        lambda console, value: say(
-            console, f"{value['generation']}: {plural(value['documents'], 'document')} written."
-        ),
-    )
+    text = f"{generation}: {plural(documents, 'document')} written."
+    session.result({"generation": generation, "documents": documents}, lambda console, _: say(console, text))

@@ -129,7 +129,7 @@ class LiveView:
         ]
         if len(event.current) > SHOWN_RECORDINGS:
             lines.append(Text(f"and {len(event.current) - SHOWN_RECORDINGS} more"))
-        lines.append(Text(f"{rate_text(event)}, elapsed {clock(elapsed)}, left {span(event.eta)}"))
+        lines.append(Text(f"{rate_text(event)}, elapsed {clock(elapsed)}{left_text(event)}"))
         if progress.errors:
             lines.append(Text(f"failed {failed_text(progress.errors)}"))
         if self._stopping():
@@ -205,6 +205,11 @@ def rate_text(event: WorkEvent) -> str:
     )
 
 
+def left_text(event: WorkEvent) -> str:
+    """The time that is left; nothing where nothing is."""
+    return f", left {span(event.eta)}" if event.eta is not None or event.progress.recordings_queued else ""
+
+
 def line_text(event: WorkEvent, elapsed: float) -> str:
     """A whole event in one line."""
     progress = event.progress
@@ -212,8 +217,7 @@ def line_text(event: WorkEvent, elapsed: float) -> str:
         f"{progress.recordings_done:,}/{progress.recordings_total:,} recordings",
         f"{clock(progress.audio_seconds_done)} of {clock(progress.audio_seconds_total)} audio",
         rate_text(event),
-        f"elapsed {clock(elapsed)}",
-        f"left {span(event.eta)}",
+        f"elapsed {clock(elapsed)}{left_text(event)}",
     ]
     if progress.errors:
         parts.append(f"failed {failed_text(progress.errors)}")
@@ -231,12 +235,15 @@ def work_view(console: Console, stopping: Callable[[], bool]) -> AbstractContext
 def run_work(
     session: Session, db: SpeakerDB, *, again: str, limit: int | None = None, forever: bool = False, retry: bool = False
 ) -> tuple[WorkReport, int]:
-    """Drain the queue with a view. Returns the report and the exit code: 0, that of the first failed recording,
-    or 128 and the number of the signal that stopped it."""
+    """Drain the queue with a view; `again` says what to do when it was stopped.
+
+    Returns the report and the exit code: 0, that of the first failed recording, or 128 and the number of the signal that
+    stopped it.
+    """
     with StopSignals() as stop, work_view(session.err, stop) as view:
         report = db.work(on_event=view, stop=stop, limit=limit, forever=forever, retry=retry)
     sys.stderr.flush()
     if stop.signum is not None and report.stopped == "stopped":
-        session.note(f"Stopped after the current step; nothing is lost. Run `{again}` again to continue.")
+        session.note(f"Stopped after the current step; nothing is lost. {again}")
         return report, 128 + stop.signum
     return report, exit_code_of(report.errors[0].code) if report.errors else 0

@@ -62,10 +62,10 @@ def start(
         elif view is not None:
             session.note(f"Migration {view.id} from {view.source} to {view.target} is running; this continues it.")
         if not detach:
-            work, exit_code = run_work(session, db, again=f"speakerdb migrate start --to {to}")
+            work, exit_code = run_work(session, db, again=f"Run `speakerdb migrate start --to {to}` again to continue.")
             view = db.migration()
     answer = {"preflight": preflight, "migration": view, "work": work}
-    session.result(answer, lambda console, value: _show_started(console, value["work"], value["migration"]))
+    session.result(answer, lambda console, _: _show_started(console, work, view))
     raise typer.Exit(exit_code)
 
 

@@ -37,7 +37,7 @@ def show_checks(console: Console, title: str, checks: Iterable[Check]) -> None:
     rows = tuple(checks)
     say(console, title)
     console.print(
-        table(("check", "value", "threshold", "verdict"), [(c.name, c.value, c.threshold, c.verdict) for c in rows])
+        table(("check", "verdict", "value", "threshold"), [(c.name, c.verdict, c.value, c.threshold) for c in rows])
     )
     for check in rows:
         if check.hint and check.verdict != "pass":

@@ -24,6 +24,8 @@ def work(
     """
     session = Session.of(ctx, as_json)
     with session.open() as db:
-        report, exit_code = run_work(session, db, again="speakerdb work", limit=limit, forever=forever, retry=retry)
+        report, exit_code = run_work(
+            session, db, again="Run `speakerdb work` to continue.", limit=limit, forever=forever, retry=retry
+        )
     session.result(report, show_work)
     raise typer.Exit(exit_code)

@@ -46,8 +46,9 @@ def diff(
 ) -> Iterator[Finding]:
     """Findings in order of id.
 
-    Documents whose version on either side is above `watermark` are left out: they changed while the streams were
-    read and are looked at later. A tombstone on one side and nothing on the other is no difference: purging
+    Documents of both sides whose version on either is above `watermark` are left out: they changed while the streams
+    were read and are looked at later. An orphan never is: its row would have been there before it, and SQL is read
+    after the index. A tombstone on one side and nothing on the other is no difference: purging
     tombstones is free to both.
     """
     left, right = iter(expected), iter(actual)
@@ -59,7 +60,7 @@ def diff(
                 yield Finding(want.id, Difference.MISSING, want.version, None)
             want = next(left, None)
         elif want is None or have.id < want.id:
-            if not have.deleted and _settled(None, have, watermark):
+            if not have.deleted:
                 yield Finding(have.id, Difference.ORPHANED, None, have.version)
             have = next(right, None)
         else:
@@ -84,7 +85,7 @@ def compare(want: Document, have: Document) -> Difference | None:
     return None
 
 
-def _settled(want: Document | None, have: Document | None, watermark: int | None) -> bool:
+def _settled(want: Document, have: Document | None, watermark: int | None) -> bool:
     if watermark is None:
         return True
-    return (want is None or want.version <= watermark) and (have is None or have.version <= watermark)
+    return want.version <= watermark and (have is None or have.version <= watermark)

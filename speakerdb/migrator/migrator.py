@@ -26,6 +26,7 @@ from speakerdb.errors import (
     GateFailed,
     IllegalTransition,
     InvalidInput,
+    LeaseHeld,
     LeaseLost,
     MigrationActive,
     NoMigration,
@@ -279,8 +280,11 @@ class Migrator:
             migration = journal.active(tx, SERVING_ALIAS)
             left = journal.to_drop(tx)
         if left or (migration is not None and migration.state.intention):
-            with self._catalog.holding(LEASE_NAME) as lease:
-                self.recover(lease)
+            try:
+                with self._catalog.holding(LEASE_NAME) as lease:
+                    self.recover(lease)
+            except LeaseHeld:
+                return  # whoever holds it decides it
 
     def recover(self, lease: Lease) -> None:
         """Decide an unfinished swap, take away stray tokens, and drop indices that were to go. Under the lease."""

@@ -93,6 +93,7 @@ def test_an_empty_queue_can_be_shown() -> None:
     shown = console(terminal=True)
     view = LiveView(shown, lambda: False)
     one = event(0, eta=None, current=(), elapsed=0.0, audio_seconds=0.0)
+    one = replace(one, progress=replace(one.progress, recordings_queued=3))
     view(replace(one, progress=replace(one.progress, recordings_total=0, audio_seconds_total=0.0)))
     shown.print(view.render())
     assert "0 of 0" in written(shown)

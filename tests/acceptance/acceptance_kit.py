@@ -1,0 +1,207 @@
+"""The command line in a subprocess, and what a library holds, read without the product's SQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from speakerdb.index.embedded import EmbeddedIndex
+
+COMMAND = (sys.executable, "-m", "speakerdb.cli.main")
+PATIENCE = 120.0
+"""Seconds until a process that should have ended counts as hung. Nothing is measured with it."""
+
+
+@dataclass
+class Ran:
+    """How one command ended."""
+
+    args: tuple[str, ...]
+    exit_code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        try:
+            return json.loads(self.out)
+        except ValueError as error:
+            raise AssertionError(f"{self.args} printed no JSON ({self.exit_code}): {self.out!r} {self.err}") from error
+
+    @property
+    def code(self) -> str | None:
+        """The error code of its JSON answer."""
+        error = self.json.get("error") if isinstance(self.json, dict) else None
+        return error["code"] if error else None
+
+
+@dataclass
+class Shell:
+    """Runs `speakerdb` on one library. Every process it starts carries a mark of its own in its environment."""
+
+    folder: Path
+    data: Path
+    config: Path | None = None
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def env(self) -> dict[str, str]:
+        env = dict(os.environ) | {"SPEAKERDB_DATA_DIR": str(self.data), "SPEAKERDB_TEST_MARK": self.mark}
+        env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | self.environment
+        if self.config is not None:
+            env["SPEAKERDB_CONFIG"] = str(self.config)
+        return env
+
+    def start(self, *args: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*COMMAND, *map(str, args)],
+            cwd=self.folder,
+            env=self.env(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def end(self, process: subprocess.Popen[str]) -> Ran:
+        try:
+            out, err = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
+        return Ran(tuple(map(str, process.args)), process.returncode, out, err)  # type: ignore[arg-type]
+
+    def __call__(self, *args: object) -> Ran:
+        return self.end(self.start(*args))
+
+    def ok(self, *args: object) -> Any:
+        """The JSON answer of a command that must succeed."""
+        ran = self(*args, "--json")
+        assert ran.exit_code == 0, f"{args}: {ran.exit_code} {ran.out} {ran.err}"
+        return ran.json
+
+    def processes(self) -> list[str]:
+        """Living processes that carry the mark (Linux)."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                carries = f"SPEAKERDB_TEST_MARK={self.mark}".encode() in (entry / "environ").read_bytes().split(b"\0")
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if carries and state != "Z":
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        return found
+
+    def no_process_left(self) -> None:
+        """Fails if a process that carries the mark does not end by itself."""
+        wait_for(lambda: not self.processes(), lambda: f"left running: {self.processes()}")
+
+
+def wait_for(happened: Callable[[], bool], otherwise: Callable[[], str] = lambda: "it did not happen") -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < deadline, otherwise()
+        time.sleep(0.02)
+
+
+def query(data: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Rows of the catalog, read on a connection of our own."""
+    connection = sqlite3.connect(data / "catalog.db", timeout=30)
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+def held(data: Path, lease: str) -> bool:
+    """Whether some process holds a lease (as far as the row says)."""
+    try:
+        return bool(query(data, f"SELECT 1 FROM leases WHERE name = '{lease}' AND holder IS NOT NULL"))  # noqa: S608
+    except sqlite3.OperationalError:
+        return False  # there is no such file or table yet
+
+
+def contents(data: Path) -> dict[str, Any]:
+    """What the library holds, by names instead of made-up ids, so that two libraries of one input can be compared.
+
+    The statistics and vectors, names, states of work and migrations, and the documents of every index.
+    """
+    entity = {
+        row[0]: f"{Path(row[1]).name if row[1] else row[2]}/{row[3]}"
+        for row in query(
+            data, "SELECT s.id, r.path, r.id, s.label FROM speakers s JOIN recordings r ON r.id = s.recording_id"
+        )
+    }
+    entity |= {row[0]: f"profile {row[1]}" for row in query(data, "SELECT id, name FROM profiles")}
+    recording = {row[0]: Path(row[1]).name if row[1] else row[0] for row in query(data, "SELECT id, path FROM recordings")}
+    found: dict[str, Any] = {
+        "recordings": sorted(
+            (recording[r[0]], *r[1:])
+            for r in query(data, "SELECT id, media_size, media_digest, seconds, turns_digest, content_version FROM recordings")
+        ),
+        "turns": sorted(
+            (entity[r[0]], *r[1:]) for r in query(data, 'SELECT speaker_id, "start", "end" FROM turns')
+        ),
+        "speakers": sorted(
+            (entity[r[0]], r[1] or "", entity.get(r[2], ""), r[3])
+            for r in query(data, "SELECT id, name, profile_id, speech_seconds FROM speakers")
+        ),
+        "embeddings": sorted(
+            (r[0], entity[r[1]], *r[2:])
+            for r in query(
+                data,
+                "SELECT generation, entity_id, kind, vector, reason, seconds, segments, resultant, agreement, recipe"
+                " FROM embeddings",
+            )
+        ),
+        "work": sorted(
+            (recording[r[0]], *r[1:])
+            for r in query(data, "SELECT recording_id, generation, state, done_version, error_code FROM work_items")
+        ),
+        "migrations": query(data, "SELECT source, target, state, paused FROM migrations ORDER BY id"),
+        "live": query(data, "SELECT name FROM generations WHERE live ORDER BY name"),
+        "waiting": query(data, "SELECT count(*) FROM projections WHERE version <> indexed_version"),
+    }  # fmt: skip
+    versions = {(g, e): v for g, e, v in query(data, "SELECT generation, entity_id, version FROM projections")}
+    index = EmbeddedIndex(data / "index.db")
+    try:
+        found["aliases"] = dict(index.aliases())
+        found["documents"] = {
+            name: sorted(
+                (entity[d.id], d.kind.value, recording.get(d.recording_id or ""), entity.get(d.profile_id or ""),
+                 None if d.vector is None else d.vector.tobytes())
+                for d in index.scan(name)
+            )
+            for name in index.indices()
+        }  # fmt: skip
+        for name in index.indices():
+            for document in index.scan(name):
+                generation = name.removeprefix("speakers_")
+                assert document.version == versions[generation, document.id], (name, document.id)
+    finally:
+        index.close()
+    return found
+
+
+def assert_equal(one: dict[str, Any], other: dict[str, Any], *, without: Sequence[str] = ()) -> None:
+    """Part by part, so that a failure names the part."""
+    for part in one.keys() | other.keys():
+        if part not in without:
+            assert one[part] == other[part], part
+
+
+def integrity(data: Path) -> None:
+    """The files are whole, and so are the foreign keys."""
+    assert query(data, "PRAGMA integrity_check") == [("ok",)]
+    assert query(data, "PRAGMA foreign_key_check") == []

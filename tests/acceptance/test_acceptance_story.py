@@ -1,0 +1,104 @@
+"""The main job through the command line, step by step, as a user types it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from acceptance_kit import Shell, contents, integrity
+from synthetic_voices import make_library, write_settings
+
+pytestmark = pytest.mark.acceptance
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path, tmp_path / "data", write_settings(tmp_path / "speakerdb.toml"))
+
+
+def best(answer: dict[str, Any]) -> tuple[str, str]:
+    first = answer["matches"][0]
+    return Path(first["recording_path"]).stem, first["label"]
+
+
+def test_a_library_moves_and_moves_back_and_moves_again(shell: Shell, tmp_path: Path) -> None:
+    media = tmp_path / "media"
+    made = make_library(media, 5, voices=5)
+    voices = {(m.stem, label): number for m in made for label, number in m.voices.items()}
+
+    added = shell.ok("add", *(m.path for m in made), "--turns", media / "all.rttm")
+    assert [row["error"] for row in added["recordings"]] == [None] * 5
+    ids = {
+        (Path(row["file"]).stem, label): speaker
+        for row in added["recordings"]
+        for label, speaker in row["report"]["speakers"].items()
+    }
+    assert ids.keys() == voices.keys()
+
+    refused = shell("match", "--speaker", ids["talk00", "A"], "--json")
+    assert (refused.code, refused.exit_code) == ("not-embedded", 3)
+
+    assert shell.ok("work")["recordings_done"] == 5
+    ann = shell.ok("profiles", "create", "Ann")["id"]
+    shell.ok("speakers", "assign", ids["talk00", "A"], ann)
+    shell.ok("speakers", "assign", ids["talk04", "B"], ann)
+    shell.ok("speakers", "rename", ids["talk01", "B"], "Berta")
+    shell.ok("work")
+
+    def asked(generation: str) -> None:
+        """The voice is found in the other recording that has it, and the person with it."""
+        answer = shell.ok("match", "--speaker", ids["talk01", "B"])
+        assert (answer["generation"], answer["path"]) == (generation, "serving")
+        assert best(answer) == ("talk02", "A")
+        assert voices["talk02", "A"] == voices["talk01", "B"]
+        person = shell.ok("match", "--speaker", ids["talk00", "A"], "--kind", "profile")
+        assert person["matches"][0]["name"] == "Ann"
+
+    def named() -> None:
+        shown = {s["id"]: s for s in shell.ok("speakers", "list")}
+        assert shown[ids["talk01", "B"]]["name"] == "Berta"
+        assert {i for i, s in shown.items() if s["profile_name"] == "Ann"} == {
+            ids["talk00", "A"],
+            ids["talk04", "B"],
+        }
+
+    asked("v3")
+    started = shell.ok("migrate", "start", "--to", "v4")
+    assert started["preflight"]["checks"]
+    assert started["work"]["recordings_done"] == 5
+    assert started["migration"]["state"] == "running"
+    asked("v3")
+    view = shell.ok("migrate", "status")
+    assert (view["serving"], view["progress"]["recordings_done"]) == ("v3", 5)
+
+    unasked = shell("migrate", "finalize", "--json")
+    assert (unasked.code, unasked.exit_code) == ("not-confirmed", 12)
+    done = shell.ok("migrate", "finalize", "--yes")
+    assert done["serving"] == "v4"
+    assert {c["name"]: c["verdict"] for c in done["gates"]["checks"]} == dict.fromkeys(
+        ("coverage", "profiles", "equality", "read-back", "catch-up"), "pass"
+    )
+    asked("v4")
+    named()
+
+    back = shell.ok("migrate", "rollback", "--yes")
+    assert (back["serving"], back["source_lag"], back["migration"]["state"]) == ("v3", 0, "rolled_back")
+    asked("v3")
+
+    again = shell.ok("migrate", "start", "--to", "v4")
+    assert again["work"]["recordings_done"] == 0, "what SQL has is used again"
+    assert shell.ok("migrate", "finalize", "--yes")["serving"] == "v4"
+    assert shell.ok("migrate", "retire", "--yes")["state"] == "retired"
+    asked("v4")
+    named()
+
+    status = shell.ok("status")
+    assert (status["serving"], status["live"], status["warnings"]) == ("v4", ["v4"], [])
+    kinds = [event["kind"] for event in shell.ok("events", "--limit", "500")]
+    assert kinds.count("migration-finalized") == 2
+    assert "migration-retired" in kinds
+    held = contents(shell.data)
+    assert list(held["documents"]) == ["speakers_v4"]
+    assert len(held["documents"]["speakers_v4"]) == 11, "ten speakers and a profile"
+    integrity(shell.data)

@@ -1,0 +1,142 @@
+"""The schema: revisions and models agree, upgrades are safe, and invariants are refused by the database itself."""
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from speakerdb.catalog import journal, schema, upgrade
+from speakerdb.catalog.catalog import Catalog
+from speakerdb.catalog.database import Database
+from speakerdb.errors import DatabaseReadOnly, DatabaseUnavailable, SchemaNewer, SchemaOutdated
+
+from .conftest import add, embed
+
+
+def test_models_and_revisions_agree(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'c.db'}")
+    upgrade.upgrade(database)
+    with database.read() as tx:
+        differences = compare_metadata(MigrationContext.configure(tx), schema.metadata)
+        # Alembic compares neither CHECKs nor partial conditions on SQLite: compare the statements themselves.
+        stored = _statements(tx)
+    assert differences == []
+    other = Database(f"sqlite:///{tmp_path / 'd.db'}")
+    with other.write() as tx:
+        schema.metadata.create_all(tx)
+    with other.read() as tx:
+        assert _statements(tx) == stored
+    database.close()
+    other.close()
+
+
+def _statements(tx: sa.Connection) -> dict[str, list[str]]:
+    rows = tx.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL")
+    return {
+        name: sorted(line.strip().rstrip(",") for line in sql.replace("\t", "").splitlines())
+        for name, sql in rows
+        if name not in ("alembic_version", "sqlite_sequence")
+    }
+
+
+def test_the_head_constant_is_the_newest_revision() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(upgrade.scripts()))
+    assert ScriptDirectory.from_config(config).get_current_head() == upgrade.HEAD
+
+
+def test_a_database_of_a_newer_schema_is_refused(catalog: Catalog) -> None:
+    with catalog.job() as tx:
+        tx.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(SchemaNewer):
+        catalog.prepare(auto_upgrade=True)
+    with pytest.raises(SchemaNewer):
+        catalog.prepare(auto_upgrade=False)
+
+
+def test_an_outdated_database_waits_for_a_person_where_told_so(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upgrade, "HEAD", "0002")
+    with pytest.raises(SchemaOutdated):
+        catalog.prepare(auto_upgrade=False)
+
+
+def _upgrade(url: str, results: "multiprocessing.Queue[str]") -> None:
+    database = Database(url)
+    results.put(upgrade.upgrade(database))
+    database.close()
+
+
+def test_two_processes_upgrade_at_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    results: multiprocessing.Queue[str] = context.Queue()
+    url = f"sqlite:///{tmp_path / 'c.db'}"
+    started = [context.Process(target=_upgrade, args=(url, results)) for _ in range(3)]
+    for process in started:
+        process.start()
+    assert [results.get(timeout=60) for _ in started] == [upgrade.HEAD] * 3
+    for process in started:
+        process.join()
+        assert process.exitcode == 0
+    results.close()
+    results.join_thread()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE projections SET indexed_version = version + 1",
+        "UPDATE projections SET version = 0",
+        "UPDATE embeddings SET reason = 'both'",
+        "UPDATE embeddings SET vector = NULL",
+        'UPDATE turns SET "end" = "start"',
+        "UPDATE work_items SET state = 'failed', error_code = NULL",
+        "UPDATE work_items SET state = 'taken', taken_epoch = NULL",
+        "UPDATE work_items SET state = 'waived'",
+        "UPDATE speakers SET profile_id = 'nobody'",
+        "UPDATE recordings SET content_version = 0",
+        "INSERT INTO work_items (recording_id, generation, reason, priority, state, attempts, updated_at)"
+        " VALUES ('r', 'v3', 'new', 0, 'queued', 0, 0)",
+        "INSERT INTO migrations (alias, source, target, state, paused, started_at)"
+        " VALUES ('speakers', 'v3', 'v4', 'running', 0, 0), ('speakers', 'v4', 'v3', 'running', 0, 0)",
+        "INSERT INTO migrations (alias, source, target, state, paused, started_at) VALUES ('a', 'v3', 'v3', 'running', 0, 0)",
+        "INSERT INTO migrations (alias, source, target, state, paused, started_at) VALUES ('a', 'v3', 'v4', 'finalizing', 0, 0)",
+        "UPDATE events SET who = 'somebody else'",
+    ],
+)
+def test_the_schema_refuses(catalog: Catalog, statement: str) -> None:
+    ids = add(catalog, "r")
+    embed(catalog, ids["SPEAKER_00"])
+    with catalog.job() as tx:
+        journal.record(tx, "tried", "me", 1)
+    with pytest.raises(sa.exc.IntegrityError), catalog.job() as tx:
+        tx.exec_driver_sql(statement)
+
+
+def test_writes_are_durable_and_foreign_keys_are_on(catalog: Catalog) -> None:
+    with catalog.read() as tx:
+        pragmas = {p: tx.exec_driver_sql(f"PRAGMA {p}").scalar() for p in ("journal_mode", "synchronous", "foreign_keys")}
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_driver_errors_are_translated_by_class(catalog: Catalog, tmp_path: Path) -> None:
+    with pytest.raises(DatabaseReadOnly), catalog.job() as tx:
+        tx.exec_driver_sql("PRAGMA query_only = ON")
+        tx.exec_driver_sql("DELETE FROM events")
+    garbage = tmp_path / "garbage.db"
+    garbage.write_bytes(b"this is no database, whatever its name says" * 100)
+    database = Database(f"sqlite:///{garbage}")
+    with pytest.raises(DatabaseUnavailable), database.read() as tx:
+        tx.exec_driver_sql("SELECT 1")
+    database.close()
+
+
+def test_messages_hold_no_parameters(catalog: Catalog) -> None:
+    add(catalog, "r")
+    with pytest.raises(sa.exc.IntegrityError) as caught, catalog.job() as tx:
+        tx.execute(sa.update(schema.speakers).values(profile_id="a-persons-secret"))
+    assert "a-persons-secret" not in str(caught.value)

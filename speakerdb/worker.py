@@ -150,7 +150,7 @@ class _Meter:
         self._on_event = on_event
         self._begun = time.monotonic()
         self._next = 0.0
-        self._audio = 0.0
+        self._already: float | None = None
         self._current: Sequence[CurrentRecording] = ()
         self._notices: list[str] = []
         self._told: set[str] = set()
@@ -166,7 +166,6 @@ class _Meter:
 
     def step(self, report: StepReport) -> None:
         """A batch was committed."""
-        self._audio += report.audio_seconds
         self._current = ()
         unavailable = [_sentence(name, error) for name, error in report.unavailable.items()]
         self._notices += [n for n in (*report.notices, *unavailable) if n not in self._told and n not in self._notices]
@@ -190,15 +189,18 @@ class _Meter:
         self._next = time.monotonic() + max(EVENT_SECONDS, cost / COUNTING_SHARE)
         told, self._notices = self._notices, []
         self._told.update(told)
+        if self._already is None:
+            self._already = progress.audio_seconds_done
+        audio = progress.audio_seconds_done - self._already
         self._on_event(
-            WorkEvent(progress, tuple(self._current), self.elapsed, self._audio, self._eta(progress), " ".join(told))
+            WorkEvent(progress, tuple(self._current), self.elapsed, audio, self._eta(progress, audio), " ".join(told))
         )
 
-    def _eta(self, progress: Progress) -> tuple[float, float] | None:
+    def _eta(self, progress: Progress, audio: float) -> tuple[float, float] | None:
         left = progress.audio_seconds_total - progress.audio_seconds_done
-        if self._audio <= 0 or self.elapsed < 1.0 or not progress.recordings_queued:
+        if audio <= 0 or self.elapsed < 1.0 or not progress.recordings_queued:
             return None
-        seconds = left * self.elapsed / self._audio
+        seconds = left * self.elapsed / audio
         return (seconds * 0.8, seconds * 1.5)
 
 

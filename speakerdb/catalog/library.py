@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,14 +49,23 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{uuid.uuid4().hex[:20]}"
 
 
+_MADE = re.compile(r"[a-z]{3}_[0-9a-f]{20}")
+_SHORTENED = re.compile(r"[a-z]{3}_[0-9a-f]{1,19}")
+
+
 def resolve_id(tx: Transaction, table: sa.Table, given: str, what: str) -> str:
-    """The id that `given` names: an id, or a beginning that only one id has. `NotFound`, `InvalidInput` when ambiguous."""
+    """The id that `given` names: an id, or a beginning that only one id has. `NotFound`, `InvalidInput` when ambiguous.
+
+    Only ids that `new_id` made can be shortened: of a caller's own, "show1" is not short for "show10", and to remove it
+    twice must not remove the other.
+    """
     if tx.scalar(sa.select(table.c.id).where(table.c.id == given)) is not None:
         return given
     found: list[str] = []
-    if len(given) >= 4:
-        query = sa.select(table.c.id).where(table.c.id.startswith(given, autoescape=True)).limit(2)
-        found = list(tx.scalars(query))
+    if _SHORTENED.fullmatch(given):
+        # A range, because LIKE may not tell "A" from "a".
+        query = sa.select(table.c.id).where(table.c.id >= given, table.c.id < given + "~").order_by(table.c.id)
+        found = [each for each in tx.scalars(query) if _MADE.fullmatch(each)]
     if not found:
         raise NotFound(f"There is no {what} {given!r}.", hint=f"List them with `speakerdb {what}s list`.")
     if len(found) > 1:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from speakerdb.catalog.database import Transaction, upsert
 from speakerdb.catalog.leases import Lease
-from speakerdb.catalog.schema import embeddings, recordings, speakers, work_items
+from speakerdb.catalog.schema import embeddings, generations, recordings, speakers, work_items
 from speakerdb.catalog.vectors import waiting_count
 from speakerdb.errors import SpeakerDBError, WorkerDied
 from speakerdb.reports import ItemError, Progress
@@ -215,8 +215,12 @@ def give_back(tx: Transaction, lease: Lease, items: Sequence[Item], now: int) ->
 
 
 def retry(tx: Transaction, now: int, **chosen: str | None) -> int:
-    """Queue failed items again, from their first attempt on; filtered by generation, code and recording."""
-    query = sa.update(work_items).where(work_items.c.state == "failed", *_chosen(**chosen))
+    """Queue failed items of live generations again, from their first attempt on; filtered by generation, code and
+    recording. What another generation left is queued by the migration that makes it live again."""
+    live = sa.select(generations.c.name).where(generations.c.live)
+    query = sa.update(work_items).where(
+        work_items.c.state == "failed", work_items.c.generation.in_(live), *_chosen(**chosen)
+    )
     values = {"state": "queued", "attempts": 0, "error_code": None, "error_message": None, "updated_at": now}
     return tx.execute(query.values(**values)).rowcount
 

@@ -50,7 +50,10 @@ def start(
     with session.open() as db:
         view = db.migration()
         running = view is not None and view.target == to and view.state == "running"
-        preflight = None if running and not dry_run else db.preflight(to)
+        preflight = None
+        if dry_run or not running:
+            session.note("Pre-flight: loading both models and opening a sample of the files.")
+            preflight = db.preflight(to)
         if preflight is not None:
             _print_preflight(session, preflight)
         if dry_run:

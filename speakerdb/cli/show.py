@@ -10,6 +10,7 @@ from rich.console import Console
 
 from speakerdb.cli.output import cell, clean, clock, document, facts, plural, size, span, table, when
 from speakerdb.reports import (
+    AddOutcome,
     AddReport,
     Check,
     GateReport,
@@ -213,6 +214,8 @@ def show_added(console: Console, file: str, report: AddReport) -> None:
         f"{file}: {report.outcome} as {report.recording_id}; {plural(report.turns, 'turn')},"
         f" {plural(len(report.speakers), 'speaker')}; {queued}",
     )
+    if report.outcome is AddOutcome.UNCHANGED:
+        return
     for label, speaker_id in report.speakers.items():
         say(console, f"  {label}: {speaker_id}")
 
@@ -299,7 +302,8 @@ def show_status(console: Console, status: Status) -> None:
     )
     show_progress(console, status.progress)
     for lease in status.leases:
-        say(console, f"lease: {pairs(lease)}")
+        if lease.get("holder"):
+            say(console, f"lease {lease.get('name')}: held by {lease['holder']} until {when(lease.get('expires_at'))}")
     if status.migration is not None:
         show_migration(console, status.migration)
     for warning in status.warnings:

@@ -46,9 +46,9 @@ def diff(
 ) -> Iterator[Finding]:
     """Findings in order of id.
 
-    Documents of both sides whose version on either is above `watermark` are left out: they changed while the streams
-    were read and are looked at later. An orphan never is: its row would have been there before it, and SQL is read
-    after the index. A tombstone on one side and nothing on the other is no difference: purging
+    Documents whose version in SQL is above `watermark` are left out: they changed while the streams were read and are
+    looked at later. Those that only the index has so high are not, nor are orphans: their row would have changed
+    before them, and SQL is read after the index. A tombstone on one side and nothing on the other is no difference: purging
     tombstones is free to both.
     """
     left, right = iter(expected), iter(actual)
@@ -56,7 +56,7 @@ def diff(
     while want is not None or have is not None:
         if have is None or (want is not None and want.id < have.id):
             assert want is not None
-            if not want.deleted and _settled(want, None, watermark):
+            if not want.deleted and _settled(want, watermark):
                 yield Finding(want.id, Difference.MISSING, want.version, None)
             want = next(left, None)
         elif want is None or have.id < want.id:
@@ -64,7 +64,7 @@ def diff(
                 yield Finding(have.id, Difference.ORPHANED, None, have.version)
             have = next(right, None)
         else:
-            if _settled(want, have, watermark) and (difference := compare(want, have)) is not None:
+            if _settled(want, watermark) and (difference := compare(want, have)) is not None:
                 yield Finding(want.id, difference, want.version, have.version)
             want, have = next(left, None), next(right, None)
 
@@ -85,7 +85,5 @@ def compare(want: Document, have: Document) -> Difference | None:
     return None
 
 
-def _settled(want: Document, have: Document | None, watermark: int | None) -> bool:
-    if watermark is None:
-        return True
-    return want.version <= watermark and (have is None or have.version <= watermark)
+def _settled(want: Document, watermark: int | None) -> bool:
+    return watermark is None or want.version <= watermark

@@ -10,8 +10,7 @@ from speakerdb.catalog import journal, leases
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.holders import Holder
 from speakerdb.errors import LeaseHeld, LeaseLost, WritesFenced
-
-from .conftest import Clock, add, open_catalog
+from tests.catalog.conftest import Clock, add, open_catalog
 
 
 @pytest.fixture

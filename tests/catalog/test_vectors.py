@@ -9,8 +9,7 @@ from speakerdb.catalog.vectors import EmbeddingRow
 from speakerdb.generations import V3
 from speakerdb.testing.factories import fake_vector
 from speakerdb.types import Document, Kind, Unembeddable
-
-from .conftest import Clock, add, embed
+from tests.catalog.conftest import Clock, add, embed
 
 
 @pytest.fixture

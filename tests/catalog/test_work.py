@@ -3,12 +3,12 @@
 import pytest
 
 from speakerdb.catalog import journal, people, work
+from speakerdb.catalog import library as rows
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.leases import Lease
 from speakerdb.catalog.work import Item
 from speakerdb.errors import MediaMissing, WorkerDied
-
-from .conftest import add
+from tests.catalog.conftest import add
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_new_before_changed_before_migration_and_named_first(catalog: Catalog, l
         assert home == ("v3",)
         library = tx.exec_driver_sql("SELECT id FROM libraries").scalar_one()
         profile = people.insert(tx, library, "Ann", now)
-        tx.exec_driver_sql(f"UPDATE speakers SET profile_id = '{profile}' WHERE id = '{people_ids['c']['SPEAKER_00']}'")
+        rows.set_speaker(tx, people_ids["c"]["SPEAKER_00"], profile_id=profile)
         work.enqueue_library(tx, "v4", now)
         work.enqueue(tx, "b", ["v3"], "changed", now)
     taken = [(item.recording_id, item.generation) for item in take(catalog, lease)]

@@ -1,0 +1,231 @@
+"""Several processes on one library, inside one process: they stop, die, lose answers and come back as a test says.
+
+A `Process` is a `SpeakerDB` of its own with its own connections, index handle and lease holder. It passes *points*: before
+and after each call of the index and each commit. At a point a test may let it die, or stop it while another one goes on.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from speakerdb.catalog.database import Transaction
+from speakerdb.errors import MediaMissing, WorkerDied
+from speakerdb.extraction.extract import Extracted, Task
+from speakerdb.index.embedded import EmbeddedIndex
+from speakerdb.index.port import VectorIndex
+from speakerdb.service import SpeakerDB
+from speakerdb.settings import Settings
+from speakerdb.testing.factories import FakeExecutor, fake_extract, fake_settings
+from speakerdb.testing.faults import Fault, FaultyIndex, SimulatedCrash, When
+from speakerdb.testing.invariants import Monitor, View
+
+SECOND = 1_000_000
+_CATALOG, _INDEX = "catalog.db", "index.db"
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  only to be fast; nothing here need survive the machine
+FAULTS: dict[Fault, tuple[str, ...]] = {Fault.PART: ("bulk", "scan"), Fault.HOLD: ("update_aliases",)}
+
+
+class Clock:
+    """Microseconds; moves only when it is told to, and by one at each look."""
+
+    def __init__(self) -> None:
+        self.now = 1_750_000_000 * SECOND
+
+    def __call__(self) -> int:
+        self.now += 1
+        return self.now
+
+
+class Process:
+    """One process of a simulation."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.index = FaultyIndex(EmbeddedIndex(world.settings.index_path), self._plan)
+        self.points: list[str] = []
+        self._at: tuple[int, Callable[[], None]] | None = None
+        self._fault: tuple[Fault, int] | None = None
+        self.disturbed = False
+        self._opened = False
+        self.index.on_call(self._called)
+        self.db = SpeakerDB.open(
+            world.settings, index=self.index, executor=FakeExecutor(world.answer), clock=world.clock
+        )
+        self._write = self.db.catalog.database.write
+        self.db.catalog.database.write = self._writing  # type: ignore[method-assign]
+        self._opened = True
+
+    def arm(self, at: int, action: Callable[[], None]) -> None:
+        """Run `action` at the `at`-th point from now, once."""
+        self.points, self._at, self.disturbed = [], (at, action), False
+
+    def inject(self, fault: Fault, nth: int) -> None:
+        """Let `fault` happen to the `nth` index call from now that it can happen to, once."""
+        self._fault, self.disturbed = (fault, nth), False
+
+    def calm(self) -> None:
+        """Forget what was armed or injected and has not happened."""
+        self.points, self._at, self._fault, self.disturbed = [], None, None, False
+
+    def _plan(self, call: str, _arguments: tuple[Any, ...]) -> Fault:
+        if self._fault is None or call not in FAULTS.get(self._fault[0], (call,)):
+            return Fault.PASS
+        fault, left = self._fault
+        self._fault = (fault, left - 1) if left else None
+        if left:
+            return Fault.PASS
+        self.disturbed = True
+        return fault
+
+    def _called(self, call: str, when: When) -> None:
+        if self._opened and when == "after":
+            self.world.monitor.called(self.db, call)
+        self._pass(f"{when} {call}")
+
+    @contextmanager
+    def _writing(self) -> Iterator[Transaction]:
+        self._pass("before begin")
+        with self._write() as tx:
+            yield tx
+            self._pass("before commit", inside=True)
+        self.world.monitor.committed(self.db)
+        self._pass("after commit")
+
+    def _pass(self, label: str, *, inside: bool = False) -> None:
+        self.points.append(label)
+        if self._at is None or self._at[0] >= len(self.points) or (inside and not self.world.may_act_inside):
+            return
+        action, self._at = self._at[1], None
+        self.disturbed = True
+        action()
+
+
+class World:
+    """One library, its clock, and the processes that use it."""
+
+    def __init__(self, template: Path | None = None, **settings: Any) -> None:
+        base = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
+        self.folder = Path(tempfile.mkdtemp(prefix="speakerdb-machine-", dir=base))
+        for name in (_CATALOG, _INDEX):
+            if template is None:
+                (self.folder / name).write_bytes(empty_library()[name])
+            else:
+                shutil.copy(template / name, self.folder / name)
+        # A fence of 10 ms: a writer that meets the fence of a dead process gives up after 60 ms, not after a minute.
+        given = {"fence_seconds": 0.01, "lease_seconds": 60.0, "batch_recordings": 3, "auto_upgrade": False}
+        self.settings: Settings = fake_settings(self.folder, **given | settings)
+        self.clock = Clock()
+        self.monitor = Monitor()
+        self.broken: dict[str, str] = {}
+        """Recordings that cannot be extracted, and whether they are `missing` or kill their worker (`died`)."""
+        self.extracted = 0
+        self.limbo: list[FaultyIndex] = []
+        """Index handles of dead processes with requests that are still under way."""
+        self.may_act_inside = False
+        """Whether what is armed may happen inside a transaction too (to die there; nobody can be stopped there)."""
+        self._closing: list[VectorIndex] = []
+        self.processes = [Process(self), Process(self)]
+
+    def answer(self, task: Task) -> Extracted:
+        """What the executor of every process answers."""
+        self.extracted += 1
+        match self.broken.get(task.recording_id):
+            case "missing":
+                raise MediaMissing("The file is gone.")
+            case "died":
+                raise WorkerDied("The worker died.")
+        return fake_extract(task)
+
+    def kill(self, number: int, *, elsewhere: bool = False) -> Process:
+        """A process dies, and another one starts in its place. Its lock is let go by the system, not by itself.
+
+        `elsewhere`: nobody can see that it died, as on another machine; its leases must expire.
+        """
+        dead = self.processes[number]
+        holder = dead.db.catalog.holder
+        file, holder._file = holder._file, None
+        if file is not None:
+            file.close()
+            if elsewhere:
+                Path(file.name).unlink()
+        dead.db.catalog.database.close()
+        if dead.index.held:
+            self.limbo.append(dead.index)
+        self._closing.append(dead.index)
+        self.processes[number] = Process(self)
+        return self.processes[number]
+
+    @property
+    def held(self) -> list[FaultyIndex]:
+        """Handles with requests that are still under way."""
+        return [one for one in (*self.limbo, *(p.index for p in self.processes)) if one.held]
+
+    def deliver_late(self, which: int = 0) -> bool:
+        """Let one request arrive that was thought lost; whether it did anything."""
+        held = self.held
+        arrived = held[which % len(held)].deliver_late()
+        self.monitor.alias_moved(self.processes[0].db)
+        return arrived
+
+    def jump(self, seconds: float) -> None:
+        """Move the clock."""
+        self.clock.now += int(seconds * SECOND)
+
+    def check(self) -> View:
+        """Every invariant, now."""
+        return self.monitor.check(self.processes[0].db)
+
+    def heal(self) -> View:
+        """All is well again: what was late arrives, leases of the dead expire, somebody works. What is left then is decided.
+
+        Nothing waits afterwards that could be done, and working again writes nothing.
+        """
+        while self.held:
+            self.deliver_late()
+        self.broken.clear()
+        for process in self.processes:
+            process.calm()
+        self.jump(3 * self.settings.lease_seconds)
+        db = self.processes[0].db
+        db.serving.forget()
+        db.work()
+        view = self.check()
+        active = view.active
+        assert active is None or active.state in ("running", "finalized"), f"undecided: {active}"
+        for (name, entity), row in view.projections.items():
+            assert name not in view.live or row.version == row.indexed_version, f"{entity} still waits in {name}"
+        for (name, recording), item in view.items.items():
+            paused = active is not None and active.paused and item.reason == "migration"
+            assert name not in view.live or paused or item.state in ("done", "failed", "waived"), f"{recording}: {item}"
+        again = db.work()
+        assert (again.documents_written, again.recordings_done, again.recordings_failed) == (0, 0, 0), f"{again}"
+        after = self.check()
+        assert after.projections == view.projections, "working again with nothing to do changed versions"
+        return after
+
+    def close(self) -> None:
+        """End all processes and remove the library."""
+        for process in self.processes:
+            process.db.close()
+        for index in self._closing:
+            index.close()
+        shutil.rmtree(self.folder)
+
+
+@lru_cache
+def empty_library() -> dict[str, bytes]:
+    """The files of a library that was opened once; making its schema takes longer than a whole test."""
+    with tempfile.TemporaryDirectory(prefix="speakerdb-template-") as folder:
+        SpeakerDB.open(fake_settings(Path(folder)), executor=FakeExecutor()).close()
+        return {name: (Path(folder) / name).read_bytes() for name in (_CATALOG, _INDEX)}
+
+
+def die() -> None:
+    """An action for `Process.arm`."""
+    raise SimulatedCrash("here")

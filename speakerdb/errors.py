@@ -285,10 +285,10 @@ class WorkerDied(ExtractionError):
 
 
 class WorkerTimeout(ExtractionError):
-    """The worker took longer than a recording may take, and was ended."""
+    """The worker took longer than a recording may take, and was ended. Not tried again by itself: it would hang again."""
 
     code = "worker-timeout"
-    transient = True
+    default_hint = "Check the file, or raise the setting recording_timeout; then `speakerdb work --retry`."
 
 
 class BackendError(SpeakerDBError):

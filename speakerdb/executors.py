@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any, Protocol, TypeVar
+
+from speakerdb.errors import ExtractionError, SpeakerDBError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -62,10 +65,18 @@ class ProcessExecutor:
         self._context = _RecordingContext()
 
     def submit(self, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+        try:
+            return self._started().submit(_portable, function, task)
+        except BrokenExecutor:
+            # A worker died while it had nothing to do, which no task is to blame for.
+            self.restart()
+            return self._started().submit(_portable, function, task)
+
+    def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
             self._context = _RecordingContext()
             self._pool = ProcessPoolExecutor(self.width, mp_context=self._context, initializer=_initialise_worker)
-        return self._pool.submit(function, task)
+        return self._pool
 
     def restart(self) -> None:
         pool, self._pool = self._pool, None
@@ -97,6 +108,20 @@ class _RecordingContext(SpawnContext):
         process = SpawnProcess(*args, **kwargs)
         self.started.append(process)
         return process
+
+
+def _portable(function: Callable[[Task], Result], task: Task) -> Result:
+    """Run in the worker. An error that cannot be read on the other side would break the pool and hide what happened."""
+    try:
+        return function(task)
+    except SpeakerDBError:
+        raise
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))  # noqa: S301  what was dumped here
+        except Exception:  # noqa: BLE001  pickling runs the error's own code, which may raise anything
+            raise ExtractionError(f"{type(error).__name__}: {error}") from error
+        raise
 
 
 def _initialise_worker() -> None:

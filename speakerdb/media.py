@@ -55,6 +55,8 @@ _DEMUXERS = (
 # FFmpeg guesses the length of these from the bit rate of their first frames; counting their packets is exact.
 _GUESSED_LENGTH = frozenset({"aac", "ac3", "amr", "dts", "eac3", "gsm", "loas", "mlp", "mp3", "truehd"})
 _OPTIONS = {"protocol_whitelist": "none", "format_whitelist": _DEMUXERS}
+# Tags may be in any encoding, and a wrong one must not make a file unreadable. PyAV 19 sees to it by itself.
+_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 _UNREADABLE_HINT = "Check that the file plays in an ordinary player; put a sound copy in its place, or remove it."
 _LOCAL_HINT = "Only local files can be added; download the media first."
@@ -224,8 +226,7 @@ class _Reader:
         if self.container is not None:
             self.container.close()
         self.file.seek(0)
-        # Tags may be in any encoding; a wrong one must not make a file unreadable.
-        self.container = av.open(self.file, "r", options=dict(_OPTIONS), metadata_errors="replace")
+        self.container = av.open(self.file, "r", options=dict(_OPTIONS), **_TAGS)
         tracks = self.container.streams.audio
         if not tracks:
             raise NoAudioTrack(f"{self.path} has no audio track.", hint="Add a file with sound.", path=str(self.path))

@@ -18,7 +18,7 @@ from speakerdb.errors import NotFinite
 from speakerdb.index.port import VectorIndex
 from speakerdb.types import Document, Embedding, Generation, Kind, Unembeddable, WriteOutcome
 
-BATCH = 1000
+BATCH = 4000
 NO_MEMBERS = "no-embedded-members"
 MEMBERS_CANCEL = "members-cancel-each-other"
 

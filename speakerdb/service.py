@@ -12,12 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from speakerdb.catalog import journal, leases, library, people, vectors, work
+from speakerdb.catalog import journal
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Database
-from speakerdb.catalog.journal import MigrationRow
 from speakerdb.catalog.upgrade import upgrade
-from speakerdb.core.lifecycle import State
 from speakerdb.errors import (
     ConfigurationError,
     NoMigration,
@@ -36,6 +34,7 @@ from speakerdb.matcher import Matcher, Scope
 from speakerdb.migrator import Migrator, Serving
 from speakerdb.migrator.migrator import MigratorOptions, Swapped
 from speakerdb.migrator.preflight import Probe, probe_model
+from speakerdb.overview import Overview
 from speakerdb.people import People
 from speakerdb.projector import Projector
 from speakerdb.reports import (
@@ -54,7 +53,7 @@ from speakerdb.reports import (
     WorkReport,
 )
 from speakerdb.settings import Settings, load_settings
-from speakerdb.types import SERVING_ALIAS, FloatArray, Generation, Kind, Turn, Waveform
+from speakerdb.types import FloatArray, Generation, Kind, Turn, Waveform
 from speakerdb.worker import Worker
 
 
@@ -106,6 +105,7 @@ class SpeakerDB:
             who=who,
         )
         self.matcher = Matcher(catalog, index, self.generations, self.serving, load, media_roots=settings.media_roots)
+        self.overview = Overview(catalog, index, self.generations, self.serving, data_dir=settings.data_dir)
         self._worker = Worker(catalog, self.generations, self.extraction, self.projector, self.migrator)
 
     @classmethod
@@ -263,11 +263,7 @@ class SpeakerDB:
 
     def progress(self, generation: str | None = None) -> Progress:
         """How far a generation is; without one, the target of a running migration, else what serves."""
-        with self.catalog.read() as tx:
-            if generation is None:
-                active = journal.active(tx, SERVING_ALIAS)
-                generation = active.target if active is not None else self.serving.resolve().generation.name
-            return work.progress(tx, generation)
+        return self.overview.progress(generation)
 
     # Migration
 
@@ -282,9 +278,7 @@ class SpeakerDB:
 
     def migration(self) -> MigrationView | None:
         """The newest migration."""
-        with self.catalog.read() as tx:
-            found = journal.newest(tx, SERVING_ALIAS)
-        return None if found is None else self._migration_view(found)
+        return self.overview.migration()
 
     def pause(self, reason: str = "") -> MigrationView:
         """Leave what is queued for the target in the queue."""
@@ -365,54 +359,11 @@ class SpeakerDB:
 
     def status(self) -> Status:
         """What serves, what runs, what waits, what is broken and the command that mends it."""
-        warnings: list[str] = []
-        serving, index = "?", "?"
-        try:
-            state = self.serving.resolve(fresh=True)
-            serving, index = state.generation.name, state.index
-        except SpeakerDBError as error:
-            warnings.append(f"{error.message} {error.hint}")
-        with self.catalog.read() as tx:
-            live = journal.live_generations(tx)
-            counts = library.counts(tx)
-            progress = {name: work.progress(tx, name) for name in live}
-            held = leases.all_leases(tx)
-            newest = journal.newest(tx, SERVING_ALIAS)
-            refused = {name: vectors.rejections(tx, name) for name in live}
-            dirty = {name: len(people.dirty(tx, name)) for name in live}
-        existing = self.index.indices()
-        for name in live:
-            if self.generations[name].index_name not in existing:
-                warnings.append(f"The index of {name} is missing. Run `speakerdb index rebuild {name}`.")
-            if refused[name]:
-                warnings.append(f"The index of {name} refused {len(refused[name])} documents: {refused[name][0][1]}")
-            if dirty[name]:
-                warnings.append(f"{dirty[name]} profiles wait to be pooled in {name}. Run `speakerdb work`.")
-            if failed := progress[name].recordings_failed:
-                warnings.append(f"{failed} recordings failed in {name}. Try them again with `speakerdb work --retry`.")
-        return Status(
-            serving=serving,
-            index=index,
-            live=live,
-            libraries=counts["libraries"],
-            recordings=counts["recordings"],
-            speakers=counts["speakers"],
-            profiles=counts["profiles"],
-            progress=progress,
-            migration=None if newest is None or newest.state.ended else self._migration_view(newest),
-            leases=tuple(
-                {"name": row.name, "holder": row.holder, "epoch": row.epoch, "expires_at": row.expires_at}
-                for row in held
-            ),
-            warnings=tuple(warnings),
-            data_dir=str(self.settings.data_dir),
-            database=self.catalog.database.url,
-        )
+        return self.overview.status()
 
     def events(self, *, limit: int = 50) -> list[dict[str, Any]]:
         """What happened, newest first."""
-        with self.catalog.read() as tx:
-            return journal.latest_events(tx, limit)
+        return self.overview.events(limit=limit)
 
     def rebuild_index(self, generation: str) -> int:
         """Write a live generation's index again from SQL; documents written."""
@@ -467,30 +418,6 @@ class SpeakerDB:
             raise NoMigration("There is no migration.")
         return found
 
-    def _migration_view(self, row: MigrationRow) -> MigrationView:
-        serving = self.serving.resolve(fresh=True).generation.name
-        with self.catalog.read() as tx:
-            progress = work.progress(tx, row.target)
-            failed = work.failures(tx, row.target)
-            lag = vectors.lacking(tx, row.source)
-        return MigrationView(
-            id=row.id,
-            alias=row.alias,
-            source=row.source,
-            target=row.target,
-            state=row.state.value,
-            paused=row.paused,
-            pause_reason=row.pause_reason,
-            serving=serving,
-            started_at=row.started_at,
-            finalized_at=row.finalized_at,
-            rollback_until=row.rollback_until,
-            source_lag=lag,
-            progress=progress,
-            failed=failed,
-            next_step=_next_step(row, progress),
-        )
-
     def _swap_report(self, swapped: Swapped) -> SwapReport:
         return SwapReport(
             migration=self._view(),
@@ -503,22 +430,6 @@ class SpeakerDB:
 
 def _run_probe(task: tuple[LoadEmbedder, Generation]) -> Probe:
     return probe_model(*task)
-
-
-def _next_step(row: MigrationRow, progress: Progress) -> str:
-    if row.state is State.RUNNING:
-        if row.paused:
-            return "speakerdb migrate resume"
-        if progress.recordings_queued or progress.documents_waiting:
-            return "speakerdb work"
-        if progress.recordings_failed:
-            return "speakerdb migrate retry, or speakerdb migrate waive --why REASON"
-        return "speakerdb migrate finalize"
-    if row.state is State.FINALIZED:
-        return "speakerdb migrate retire, when no roll-back will be needed"
-    if row.state.intention:
-        return "speakerdb work (it resolves the swap that was interrupted)"
-    return f"speakerdb migrate start --to {row.target}" if row.state is not State.RETIRED else ""
 
 
 def _make_folder(folder: Path) -> None:

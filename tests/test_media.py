@@ -77,6 +77,11 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return made
 
 
+def close(found: FloatArray, wanted: Any, tolerance: float) -> bool:
+    """Whether no sample is further off than `tolerance` (on long arrays `pytest.approx` takes seconds)."""
+    return bool(np.abs(found - wanted).max() <= tolerance)
+
+
 def offset(whole: FloatArray, span: Span, found: FloatArray) -> float:
     """Seconds that `found` lies beside its span in `whole`, by cross-correlation within 0.1 s."""
     at, reach = round(span.start * RATE), RATE // 10
@@ -95,13 +100,14 @@ def test_spans_are_those_of_the_whole_decode(make: Callable[[str], Path], name: 
         assert samples.dtype == np.float32
         assert samples.flags.c_contiguous
         assert len(samples) == round(span.seconds * RATE)
-        at = round((span.start + offset(whole, span, samples)) * RATE)
-        assert abs(offset(whole, span, samples)) <= tolerance
+        beside = offset(whole, span, samples)
+        assert abs(beside) <= tolerance
+        at = round((span.start + beside) * RATE)
         part = whole[at : at + len(samples)]
-        if tolerance == 0:
-            assert samples == pytest.approx(part, abs=2e-6)
-        else:
+        if path.suffix in (".webm", ".mkv"):  # timestamps in whole milliseconds: between two samples
             assert np.corrcoef(part, samples[: len(part)])[0, 1] > 0.95
+        else:
+            assert close(samples, part, 2e-5)
 
 
 @pytest.mark.parametrize("name", ["wav-stereo", "wav-8k", "wav-f64", "wav-u8", "flac-5.1"])
@@ -118,7 +124,7 @@ def test_the_sound_is_the_one_that_was_encoded(make: Callable[[str], Path], name
     assert len(true) == len(times)
     for span, samples in zip(SPANS[4:], decode_spans(make(name), SPANS[4:]), strict=True):
         at = round(span.start * RATE)
-        assert samples == pytest.approx(true[at : at + len(samples)], abs=0.01 if name == "wav-u8" else 0.002)
+        assert close(samples, true[at : at + len(samples)], 0.01 if name == "wav-u8" else 0.002)
     assert channels in (1, 2, 6)
 
 
@@ -127,7 +133,7 @@ def test_channels_are_averaged_and_the_low_frequency_one_is_left_out(tmp_path: P
     path = write(tmp_path / "surround.wav", channels, RATE, codec="pcm_s16le", layout="5.1")
     assert probe(path).channels == 6
     (samples,) = decode_spans(path, [Span(0.5, 1.5)])
-    assert samples == pytest.approx(0.3, abs=1e-3)
+    assert close(samples, 0.3, 1e-3)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +195,7 @@ def test_a_file_that_cannot_be_sought_in_is_read_from_its_beginning(
 
     monkeypatch.setattr(media._Reader, "_seek", unable)
     for samples, wanted in zip(decode_spans(make("m4a"), SPANS), expected, strict=True):
-        assert samples == pytest.approx(wanted, abs=1e-4)
+        assert close(samples, wanted, 1e-4)
 
 
 # The end of the sound
@@ -224,9 +230,9 @@ def test_a_hole_in_the_file_is_left_out_and_not_filled(tmp_path: Path) -> None:
     path = write(tmp_path / "hole.mkv", chirps(20, RATE), RATE, codec="pcm_s16le", hole=(8.0, 12.0))
     before, across, after = decode_spans(path, [Span(5, 6), Span(6, 10), Span(13, 14)])
     whole = chirps(20, RATE)
-    assert before == pytest.approx(whole[5 * RATE : 6 * RATE], abs=1e-3)
+    assert close(before, whole[5 * RATE : 6 * RATE], 1e-3)
     assert len(across) == pytest.approx(2 * RATE, abs=2048)
-    assert after == pytest.approx(whole[13 * RATE : 14 * RATE], abs=1e-3)
+    assert close(after, whole[13 * RATE : 14 * RATE], 1e-3)
     with pytest.raises(MediaUnreadable, match="no sound"):
         list(decode_spans(path, [Span(9, 11)]))
 
@@ -317,7 +323,7 @@ def test_damage_inside_a_span_is_an_error_and_elsewhere_is_not(make: Callable[[s
     sound = decode_spans(path, [Span(2, 3), Span(24, 25)])
     expected = decode_spans(make("m4a"), [Span(2, 3), Span(24, 25)])
     for samples, wanted in zip(sound, expected, strict=True):
-        assert samples == pytest.approx(wanted, abs=1e-5)
+        assert close(samples, wanted, 1e-5)
 
 
 def test_samples_that_are_not_finite(tmp_path: Path) -> None:
@@ -513,7 +519,7 @@ def test_waveform_spans_are_those_of_the_whole(rate: int, kind: type) -> None:
         at = round(span.start * RATE)
         assert samples.dtype == np.float32
         assert len(samples) == round(span.seconds * RATE)
-        assert samples == pytest.approx(whole[at : at + len(samples)], abs=2e-6)
+        assert close(samples, whole[at : at + len(samples)], 2e-6)
 
 
 def test_waveform_spans_at_the_same_rate_are_copies() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -19,6 +18,7 @@ from speakerdb.catalog.schema import embeddings, profiles, projections, recordin
 from speakerdb.core.pooling import content_hash
 from speakerdb.types import Document, Embedding, Kind, Unembeddable
 
+_KINDS = {kind.value: kind for kind in Kind}
 _version = projections.c.version
 _bumped = sa.case((_version + 1 > sa.bindparam("now"), _version + 1), else_=sa.bindparam("now"))
 
@@ -214,9 +214,14 @@ def changed_since(tx: Transaction, generation: str, watermark: int) -> list[Docu
     return [_document(row) for row in tx.execute(query, {"in_generation": generation})]
 
 
+def newest_version(tx: Transaction, generation: str) -> int:
+    """The highest version of a generation's documents; 0 where there are none."""
+    return tx.scalar(sa.select(sa.func.max(projections.c.version)).where(projections.c.generation == generation)) or 0
+
+
 def waiting_documents(tx: Transaction, generation: str, limit: int) -> list[Document]:
     """Documents whose index copy is behind, vector and version from one SELECT."""
-    return [_document(row) for row in tx.execute(_waiting, {"in_generation": generation, "row_limit": limit})]
+    return [_document(row) for row in tx.execute(_waiting, {"in_generation": generation, "row_limit": limit}).all()]
 
 
 def waiting_count(tx: Transaction, generation: str) -> int:
@@ -249,12 +254,16 @@ def sample_ids(tx: Transaction, generation: str, count: int) -> list[str]:
     return list(tx.scalars(query))
 
 
-_acknowledge = (
+_acknowledge_in = (
     sa.update(projections)
-    .where(projections.c.generation == sa.bindparam("in_generation"), projections.c.entity_id == sa.bindparam("id"))
+    .where(projections.c.generation == sa.bindparam("in_generation"))
     .where(projections.c.indexed_version < sa.bindparam("written"))
     .values(indexed_version=sa.bindparam("written"))
 )
+_acknowledge = _acknowledge_in.where(projections.c.entity_id == sa.bindparam("id"))
+_acknowledge_many = _acknowledge_in.where(projections.c.entity_id.in_(sa.bindparam("ids", expanding=True)))
+_MANY = 16
+"""From so many documents of one version on, one statement for all is cheaper than one for each."""
 _overtake = (
     sa.update(projections)
     .where(projections.c.generation == sa.bindparam("in_generation"), projections.c.entity_id == sa.bindparam("id"))
@@ -271,8 +280,17 @@ _reject = (
 
 def acknowledge(tx: Transaction, generation: str, written: Sequence[tuple[str, int]]) -> None:
     """The index holds these versions. A late acknowledgement lowers nothing."""
-    if written:
-        tx.execute(_acknowledge, [{"in_generation": generation, "id": i, "written": v} for i, v in written])
+    by_version: dict[int, list[str]] = {}
+    for id, version in written:
+        by_version.setdefault(version, []).append(id)
+    few = []
+    for version, ids in by_version.items():
+        if len(ids) >= _MANY:
+            tx.execute(_acknowledge_many, {"in_generation": generation, "ids": ids, "written": version})
+        else:
+            few += [{"in_generation": generation, "id": id, "written": version} for id in ids]
+    if few:
+        tx.execute(_acknowledge, few)
 
 
 def overtake(tx: Transaction, generation: str, ahead: Sequence[tuple[str, int, int]]) -> None:
@@ -330,19 +348,20 @@ def purge(tx: Transaction, generation: str) -> None:
     tx.execute(sa.delete(work_items).where(work_items.c.generation == generation))
 
 
-def _document(row: Any) -> Document:
-    kind = Kind(row.kind)
-    alive = not row.deleted and row.vector is not None
+def _document(row: Row) -> Document:
+    """A row of `_expected`, in the order of its columns."""
+    id, kind_value, version, home, deleted, blob, speaker, recording, member_of, person = row
+    kind = _KINDS[kind_value]
+    alive = not deleted and blob is not None
     if kind is Kind.SPEAKER:
-        alive, recording, profile = alive and row.speaker is not None, row.recording_id, row.profile_id
+        alive, profile = alive and speaker is not None, member_of
     else:
-        alive, recording, profile = alive and row.profile is not None, None, row.entity_id
+        alive, recording, profile = alive and person is not None, None, id
     if not alive:
-        hashed = content_hash(None, kind.value, row.library_id, None, None)
-        return Document(row.entity_id, row.version, hashed, kind, row.library_id, None, None, None)
-    vector = np.frombuffer(row.vector, dtype="<f4")
-    hashed = content_hash(vector, kind.value, row.library_id, recording, profile)
-    return Document(row.entity_id, row.version, hashed, kind, row.library_id, recording, profile, vector)
+        return Document(id, version, content_hash(None, kind_value, home, None, None), kind, home, None, None, None)
+    vector = np.frombuffer(blob, dtype="<f4")
+    hashed = content_hash(vector, kind_value, home, recording, profile)
+    return Document(id, version, hashed, kind, home, recording, profile, vector)
 
 
 def _embedding_row(row: Row) -> EmbeddingRow:

@@ -240,6 +240,14 @@ def drop_open(tx: Transaction, generation: str) -> None:
     )
 
 
+def still_open(tx: Transaction, recording_ids: Collection[str]) -> set[str]:
+    """Those of the recordings that some generation has still to extract."""
+    query = sa.select(work_items.c.recording_id).where(
+        work_items.c.recording_id.in_(list(recording_ids)), work_items.c.state.in_(("queued", "taken", "failed"))
+    )
+    return set(tx.scalars(query))
+
+
 def open_count(tx: Transaction, generation: str | None = None) -> int:
     """How many items are queued or taken."""
     query = sa.select(sa.func.count()).where(work_items.c.state.in_(("queued", "taken")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -91,7 +92,8 @@ def _begin(session: Session, db: SpeakerDB, preflight: Preflight, *, force: bool
 
 def _show_started(console: Any, work: WorkReport | None, view: MigrationView | None) -> None:
     if work is not None:
-        show_work(console, work)
+        # The migration lists all that failed, and with it what failed now.
+        show_work(console, work if view is None else replace(work, errors=()))
     if view is not None:
         show_migration(console, view)
 
@@ -122,7 +124,7 @@ def finalize(ctx: typer.Context, yes: YesFlag = False, as_json: JsonFlag = False
             swap = db.finalize()
         except GateFailed as error:
             gates = error.details.get("report")
-            if isinstance(gates, GateReport):
+            if isinstance(gates, GateReport) and not session.json:
                 session.show(lambda console: show_gates(console, gates))
             raise
     session.result(swap, show_swap)
@@ -146,7 +148,7 @@ def rollback(
             swap = db.rollback(now=now)
         except GateFailed as error:
             gates = error.details.get("report")
-            if isinstance(gates, GateReport):
+            if isinstance(gates, GateReport) and not session.json:
                 session.show(lambda console: show_gates(console, gates))
             raise
     session.result(swap, show_swap)

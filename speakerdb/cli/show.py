@@ -58,7 +58,7 @@ def show_preflight(console: Console, report: Preflight) -> None:
         facts(
             (
                 ("recordings", f"{report.recordings:,}, of which {report.recordings_to_extract:,} are to be extracted"),
-                ("speakers", f"{report.speakers:,}"),
+                ("speakers to embed", f"{report.speakers:,}"),
                 ("audio", f"{report.audio_seconds / 3600:.2f} hours"),
                 ("speech to embed", f"at most {clock(report.speech_seconds)}"),
                 ("estimate", span(report.estimate_seconds)),

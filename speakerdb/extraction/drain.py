@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -144,6 +145,11 @@ class Extraction:
                 if ready and (idle or time.monotonic() - committed >= COMMIT_SECONDS):
                     self._commit(lease, ready, report)
                     ready, committed = [], time.monotonic()
+        except (Exception, KeyboardInterrupt):
+            # This process lives, so none of them killed it: what is not committed counts as not tried.
+            with suppress(SpeakerDBError), self._catalog.job(lease) as tx:  # else whoever works next reclaims them
+                work.give_back(tx, lease, items, self._catalog.now())
+            raise
         finally:
             if running:
                 self._executor.restart()
@@ -197,10 +203,8 @@ class Extraction:
             self._executor.restart()
             for future in overdue:
                 one = running.pop(future)
-                outcomes.append(_Outcome(one.item, one.task, WorkerTimeout(
-                    f"The recording took more than {self._timeout:g} s and was given up.",
-                    hint="Check its file, or raise the setting recording_timeout.",
-                )))  # fmt: skip
+                late = WorkerTimeout(f"The recording took more than {self._timeout:g} s and was given up.")
+                outcomes.append(_Outcome(one.item, one.task, late))
             # The others were ended with it through no fault of their own.
             waiting.extendleft(one.item for one in running.values())
             running.clear()
@@ -225,9 +229,15 @@ class Extraction:
                 except SpeakerDBError as error:
                     self._fail(tx, lease, one, error, counted)
         report.add(counted)
-        for one in outcomes:
-            if isinstance(one.result, Extracted):
-                self._waveforms.pop(one.item.recording_id, None)
+        self._let_go({one.item.recording_id for one in outcomes} & self._waveforms.keys())
+
+    def _let_go(self, held: set[str]) -> None:
+        """Forget in-memory sound that no generation waits for any more."""
+        if held:
+            with self._catalog.read() as tx:
+                held -= work.still_open(tx, held)
+            for recording_id in held:
+                self._waveforms.pop(recording_id, None)
 
     def _store(self, tx: Transaction, lease: Lease, one: _Outcome, result: Extracted, counted: StepReport) -> None:
         generation = one.task.generation

@@ -17,6 +17,12 @@ READ_BACK_SAMPLE = 200
 SHOWN = 5
 
 
+def watermark(catalog: Catalog, generation: Generation) -> int:
+    """Now; or the highest version there is, where a clock that was moved back has left versions ahead of it."""
+    with catalog.read() as tx:
+        return max(catalog.now(), vectors.newest_version(tx, generation.name))
+
+
 def coverage(catalog: Catalog, generation: Generation) -> Check:
     """(a) Every speaker is embedded as it is now, unembeddable with a reason, or waived by a person."""
     with catalog.read() as tx:

@@ -234,7 +234,7 @@ class Migrator:
             report = None
             if not now:
                 self._projector.settle(source)
-                mark = self._catalog.now()
+                mark = gates.watermark(self._catalog, source)
                 report = GateReport((gates.equality(self._catalog, self._index, source, mark),), mark)
                 _refuse_unproven(report)
             swap = Swap.of(migration, lease.epoch, leaving=target.index_name, entering=source.index_name)
@@ -294,8 +294,15 @@ class Migrator:
         remove_tokens(self._index)
         if migration is not None and migration.state.intention:
             source, target = self._generations[migration.source], self._generations[migration.target]
-            swapped = has_happened(self._index, migration, source=source.index_name, target=target.index_name)
+            try:
+                swapped = has_happened(self._index, migration, source=source.index_name, target=target.index_name)
+            except SafetyStop:
+                self._catalog.renew(lease)  # a holder that wakes late sees an alias that is another one's to judge
+                raise
             self._settle_intention(lease, migration, swapped=swapped, resolved=True)
+        else:
+            with self._catalog.job(lease) as tx:
+                leases.lift_fence(tx)  # of a finalize that died before it announced its swap
         self._drop_left_over(lease)
 
     def _perform(self, lease: Lease, migration: MigrationRow, swap: Swap) -> None:
@@ -379,6 +386,7 @@ class Migrator:
             name = migration.drop_index
             if name is not None and name not in live and name in self._index.indices():
                 if name in self._index.aliases().get(SERVING_ALIAS, ()):
+                    self._catalog.renew(lease)  # it may have been made again, and swapped in, by the next holder
                     raise SafetyStop(
                         f"The index {name!r} is to be dropped, and the alias names it.",
                         hint="Somebody moved the alias by hand; say what should serve before going on.",
@@ -438,7 +446,7 @@ class Migrator:
             (
                 gates.coverage(self._catalog, target),
                 gates.profiles(self._catalog, target),
-                gates.equality(self._catalog, self._index, target, mark),
+                gates.equality(self._catalog, self._index, target, gates.watermark(self._catalog, target)),
                 gates.read_back(self._catalog, self._index, target),
             ),
             mark,

@@ -271,7 +271,9 @@ class Monitor:
     def committed(self, db: SpeakerDB) -> None:
         """Look at the migration: when a swap into a target is announced, the target must be complete."""
         with db.catalog.read() as tx:
-            states = {row.id: row.state for row in tx.execute(sa.select(schema.migrations.c.id, schema.migrations.c.state))}
+            states = {
+                row.id: row.state for row in tx.execute(sa.select(schema.migrations.c.id, schema.migrations.c.state))
+            }
         for number, state in states.items():
             if state == "finalizing" and self._states.get(number) != "finalizing":
                 view = look(db)

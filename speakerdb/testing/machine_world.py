@@ -7,9 +7,10 @@ and after each call of the index and each commit. At a point a test may let it d
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,12 @@ class World:
         after = self.check()
         assert after.projections == view.projections, "working again with nothing to do changed versions"
         return after
+
+    def save(self, folder: Path) -> None:
+        """Copy the files as they are now, for other worlds to begin with."""
+        for name in (_CATALOG, _INDEX):
+            with closing(sqlite3.connect(self.folder / name)) as one, closing(sqlite3.connect(folder / name)) as other:
+                one.backup(other)
 
     def close(self) -> None:
         """End all processes and remove the library."""

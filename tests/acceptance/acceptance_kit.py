@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,14 +17,13 @@ from typing import Any
 
 from speakerdb.index.embedded import EmbeddedIndex
 
-COMMAND = (sys.executable, "-m", "speakerdb.cli.main")
 PATIENCE = 120.0
 """Seconds until a process that should have ended counts as hung. Nothing is measured with it."""
 
 
 @dataclass
 class Ran:
-    """How one command ended."""
+    """How one command ended. A negative exit code is the signal that killed it."""
 
     args: tuple[str, ...]
     exit_code: int
@@ -44,45 +44,99 @@ class Ran:
         return error["code"] if error else None
 
 
+class Zygote:
+    """The process that forks a command line at a time; see `zygote.py`."""
+
+    def __init__(self) -> None:
+        env = dict(os.environ) | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore::DeprecationWarning", str(Path(__file__).with_name("zygote.py"))],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, **job: object) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def __enter__(self) -> Zygote:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate(timeout=PATIENCE)
+
+
+@dataclass
+class Command:
+    """A command that runs, or has ended."""
+
+    zygote: Zygote
+    args: tuple[str, ...]
+    pid: int
+    out: Path
+    err: Path
+    exit_code: int | None = None
+
+    @property
+    def ended(self) -> bool:
+        if self.exit_code is None:
+            self.exit_code = self.zygote.ask(wait=self.pid)["exit"]
+        return self.exit_code is not None
+
+    def send(self, number: int) -> None:
+        if not self.ended:
+            os.kill(self.pid, number)
+
+    def wait(self) -> Ran:
+        try:
+            wait_for(lambda: self.ended, lambda: f"{self.args} hangs: {self.err.read_text()}")
+        finally:
+            self.send(signal.SIGKILL)
+        assert self.exit_code is not None
+        return Ran(self.args, self.exit_code, self.out.read_text(), self.err.read_text())
+
+
 @dataclass
 class Shell:
-    """Runs `speakerdb` on one library. Every process it starts carries a mark of its own in its environment."""
+    """Runs `speakerdb` on one library, each command in a process of its own."""
 
+    zygote: Zygote
     folder: Path
     data: Path
     config: Path | None = None
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
-    environment: dict[str, str] = field(default_factory=dict)
+    more: dict[str, str] = field(default_factory=dict)
+    _started: int = 0
 
     def env(self) -> dict[str, str]:
         env = dict(os.environ) | {"SPEAKERDB_DATA_DIR": str(self.data), "SPEAKERDB_TEST_MARK": self.mark}
-        env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | self.environment
+        env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | self.more
         if self.config is not None:
             env["SPEAKERDB_CONFIG"] = str(self.config)
         return env
 
-    def start(self, *args: object) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*COMMAND, *map(str, args)],
-            cwd=self.folder,
+    def start(self, *args: object, points: Path | None = None, die_at: int | None = None) -> Command:
+        self._started += 1
+        out, err = (self.folder / f"{name}-{self._started}.txt" for name in ("out", "err"))
+        words = tuple(map(str, args))
+        answer = self.zygote.ask(
+            args=words,
+            folder=str(self.folder),
             env=self.env(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            out=str(out),
+            err=str(err),
+            points=None if points is None else str(points),
+            die_at=die_at,
         )
+        return Command(self.zygote, words, answer["pid"], out, err)
 
-    def end(self, process: subprocess.Popen[str]) -> Ran:
-        try:
-            out, err = process.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise
-        return Ran(tuple(map(str, process.args)), process.returncode, out, err)  # type: ignore[arg-type]
-
-    def __call__(self, *args: object) -> Ran:
-        return self.end(self.start(*args))
+    def __call__(self, *args: object, points: Path | None = None, die_at: int | None = None) -> Ran:
+        return self.start(*args, points=points, die_at=die_at).wait()
 
     def ok(self, *args: object) -> Any:
         """The JSON answer of a command that must succeed."""
@@ -90,22 +144,23 @@ class Shell:
         assert ran.exit_code == 0, f"{args}: {ran.exit_code} {ran.out} {ran.err}"
         return ran.json
 
-    def processes(self) -> list[str]:
-        """Living processes that carry the mark (Linux)."""
+    def workers(self) -> list[str]:
+        """Living worker processes of this library's commands (Linux): they were given the mark when they began."""
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 carries = f"SPEAKERDB_TEST_MARK={self.mark}".encode() in (entry / "environ").read_bytes().split(b"\0")
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
                 continue
             if carries and state != "Z":
-                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+                found.append(command)
         return found
 
-    def no_process_left(self) -> None:
-        """Fails if a process that carries the mark does not end by itself."""
-        wait_for(lambda: not self.processes(), lambda: f"left running: {self.processes()}")
+    def no_worker_left(self) -> None:
+        """Fails if a worker does not end by itself."""
+        wait_for(lambda: not self.workers(), lambda: f"left running: {self.workers()}")
 
 
 def wait_for(happened: Callable[[], bool], otherwise: Callable[[], str] = lambda: "it did not happen") -> None:
@@ -144,7 +199,9 @@ def contents(data: Path) -> dict[str, Any]:
         )
     }
     entity |= {row[0]: f"profile {row[1]}" for row in query(data, "SELECT id, name FROM profiles")}
-    recording = {row[0]: Path(row[1]).name if row[1] else row[0] for row in query(data, "SELECT id, path FROM recordings")}
+    recording = {
+        row[0]: Path(row[1]).name if row[1] else row[0] for row in query(data, "SELECT id, path FROM recordings")
+    }
     found: dict[str, Any] = {
         "recordings": sorted(
             (recording[r[0]], *r[1:])

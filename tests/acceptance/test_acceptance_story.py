@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from acceptance_kit import Shell, contents, integrity
+from acceptance_kit import Shell, Zygote, contents, integrity
 from synthetic_voices import make_library, write_settings
 
 pytestmark = pytest.mark.acceptance
 
 
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    with Zygote() as made:
+        yield made
+
+
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    return Shell(tmp_path, tmp_path / "data", write_settings(tmp_path / "speakerdb.toml"))
+def shell(zygote: Zygote, tmp_path: Path) -> Shell:
+    return Shell(zygote, tmp_path, tmp_path / "data", write_settings(tmp_path / "speakerdb.toml"))
 
 
 def best(answer: dict[str, Any]) -> tuple[str, str]:

@@ -49,7 +49,7 @@ def test_findings_are_those_of_two_dictionaries(
         elif name not in want:
             if not have[name].deleted:
                 oracle[name] = Difference.ORPHANED
-        elif max(want[name].version, have[name].version) <= limit:
+        elif want[name].version <= limit:
             if have[name].version < want[name].version:
                 oracle[name] = Difference.STALE
             elif have[name].version > want[name].version:

@@ -186,10 +186,11 @@ def pool() -> ProcessExecutor:
 
 
 @pytest.mark.parametrize(
-    ("function", "name", "code"), [(_die, "deadly", "worker-died"), (_hang, "endless", "worker-timeout")]
+    ("function", "name", "code", "attempts"),
+    [(_die, "deadly", "worker-died", 3), (_hang, "endless", "worker-timeout", 1)],
 )
 def test_a_recording_that_ruins_its_worker_fails_and_the_others_are_done(
-    tmp_path: Path, pool: ProcessExecutor, function: Callable[[Task], Extracted], name: str, code: str
+    tmp_path: Path, pool: ProcessExecutor, function: Callable[[Task], Extracted], name: str, code: str, attempts: int
 ) -> None:
     settings = fake_settings(tmp_path)
     with SpeakerDB.open(settings, executor=pool) as db:
@@ -198,7 +199,7 @@ def test_a_recording_that_ruins_its_worker_fails_and_the_others_are_done(
             pool,
             db.generations,
             load=Loader(),
-            timeout=20.0 if function is _die else 3.0,
+            timeout=15.0,
             function=function,
         )
         for each in ("a", name, "b", "c"):
@@ -210,7 +211,7 @@ def test_a_recording_that_ruins_its_worker_fails_and_the_others_are_done(
             states = {r: s for r, s in tx.exec_driver_sql("SELECT recording_id, state FROM work_items")}  # noqa: C416
             errors = tx.exec_driver_sql("SELECT error_code, attempts FROM work_items WHERE state = 'failed'").all()
     assert states == {"a": "done", "b": "done", "c": "done", name: "failed"}
-    assert [tuple(row) for row in errors] == [(code, 3)]
+    assert [tuple(row) for row in errors] == [(code, attempts)]
 
 
 def test_workers_end_with_close_and_are_fresh_after_a_restart(pool: ProcessExecutor) -> None:

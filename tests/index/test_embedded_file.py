@@ -58,8 +58,8 @@ def test_opening_makes_the_folder_and_keeps_what_is_there(path: Path) -> None:
 
 def test_commits_are_durable(path: Path) -> None:
     index = fill(path)
-    assert index._writer.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert index._writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert index._file._writer.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert index._file._writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     index.close()
 
 
@@ -174,14 +174,14 @@ def test_a_row_that_no_one_of_us_wrote_is_damage(path: Path, change: str) -> Non
 
 def test_a_full_disk_leaves_what_was_there(path: Path) -> None:
     index = fill(path)
-    (pages,) = index._writer.execute("PRAGMA page_count").fetchone()
-    index._writer.execute(f"PRAGMA max_page_count = {pages + 5}")
+    (pages,) = index._file._writer.execute("PRAGMA page_count").fetchone()
+    index._file._writer.execute(f"PRAGMA max_page_count = {pages + 5}")
     more = [document(f"more-{number}", vector=v) for number, v in enumerate(vectors(5000))]
     with pytest.raises(StorageFull):
         index.bulk("w", more)
     assert index.indices()["a"].documents == 50
     assert len(index.search("a", vectors(1), 9999)[0]) == 50
-    index._writer.execute("PRAGMA max_page_count = 1000000")
+    index._file._writer.execute("PRAGMA max_page_count = 1000000")
     assert outcomes(index, "w", more) == [W] * 5000
     assert len(index.search("a", vectors(1), 9999)[0]) == 5050
     index.close()
@@ -189,7 +189,7 @@ def test_a_full_disk_leaves_what_was_there(path: Path) -> None:
 
 def test_a_locked_file_is_unavailable_and_then_works_again(path: Path) -> None:
     index = fill(path)
-    index._writer.execute("PRAGMA busy_timeout = 50")
+    index._file._writer.execute("PRAGMA busy_timeout = 50")
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(IndexUnavailable):
@@ -311,18 +311,18 @@ def test_a_scan_that_is_given_up_lets_go_of_its_snapshot(path: Path) -> None:
 
     def log_is_held() -> bool:
         index.bulk("w", [document("x", index.indices()["a"].documents + 1)])
-        return bool(index._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+        return bool(index._file._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
 
-    index._writer.execute("PRAGMA busy_timeout = 10")
+    index._file._writer.execute("PRAGMA busy_timeout = 10")
     assert not log_is_held()
     for begun in (False, True):
         scan = index.scan("a")
         if begun:
             next(scan)
         index.bulk("w", [document(f"during-{begun}")])
-        assert index._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        assert index._file._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         scan.close()
-        assert not index._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        assert not index._file._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     forgotten = index.scan("a")
     del forgotten
     assert not log_is_held()

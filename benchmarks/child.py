@@ -1,0 +1,68 @@
+"""What is measured in a process of its own: `python -m benchmarks.child WHAT FOLDER` prints one JSON object."""
+
+from __future__ import annotations
+
+import time
+
+_BEGUN = time.perf_counter()  # before anything of speakerdb is imported
+
+import json  # noqa: E402
+import resource  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+
+def opening(folder: Path) -> dict[str, float]:
+    """Seconds: imports, `SpeakerDB.open`, and the first answer after it."""
+    from speakerdb.service import SpeakerDB
+    from speakerdb.settings import Settings
+
+    imported = time.perf_counter()
+    # The settings of benchmarks.libraries, without importing what only a benchmark needs.
+    db = SpeakerDB.open(Settings(data_dir=folder, serving="v4", executor="inline"))
+    opened = time.perf_counter()
+    speaker = (folder / "speaker").read_text()
+    found = db.match(speaker=speaker)
+    answered = time.perf_counter()
+    assert len(found.matches) == 10
+    loaded = [name for name in ("torch", "alembic", "scipy", "av", "pyannote") if name in sys.modules]
+    db.close()
+    return {
+        "imports": imported - _BEGUN,
+        "open": opened - imported,
+        "answer": answered - opened,
+        "heavy": len(loaded),
+    }
+
+
+def drain(folder: Path) -> dict[str, float]:
+    """MiB: before the queue is drained, the peak until it is empty, and what the first search adds."""
+    from benchmarks.libraries import DIMENSION, null_executor, settings, voices
+    from benchmarks.working import BATCH
+    from speakerdb.service import SpeakerDB
+
+    with SpeakerDB.open(settings(folder, batch=BATCH), executor=null_executor()) as db:
+        start = _resident("VmRSS")
+        report = db.work(on_event=lambda _: None)
+        peak, after = _resident("VmHWM"), _resident("VmRSS")
+        assert report.recordings_queued == 0 if hasattr(report, "recordings_queued") else report.recordings_done
+        db.match(vector=voices(1)[0])
+        assert DIMENSION == len(voices(1)[0])
+        return {"start": start, "peak": peak, "cache": _resident("VmRSS") - after}
+
+
+def _resident(name: str) -> float:
+    """This process's resident memory in MiB: now (VmRSS), or at most so far (VmHWM).
+
+    `ru_maxrss` also counts what the process that started this one held, so it is only used where there is no /proc.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return size / 2**20 if sys.platform == "darwin" else size / 2**10
+    return int(next(line for line in lines if line.startswith(name)).split()[1]) / 2**10
+
+
+if __name__ == "__main__":
+    print(json.dumps({"opening": opening, "drain": drain}[sys.argv[1]](Path(sys.argv[2]))))

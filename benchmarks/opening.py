@@ -1,0 +1,49 @@
+"""Opening a library in a fresh process, and building its index again from SQL."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from benchmarks.libraries import GENERATION, null_executor, settings
+from benchmarks.report import Row, median, row, say
+from benchmarks.working import child
+from speakerdb.service import SpeakerDB
+
+GOAL_OPEN_SECONDS = 1.0
+GOAL_DOCUMENTS_A_SECOND = 20_000.0
+
+
+def opening(folder: Path, speakers: int, *, times: int = 5) -> list[Row]:
+    """A library that `searching.match` left: opened, and asked its first question, in processes of their own."""
+    found = [child("opening", folder) for _ in range(times)]
+    say(f"opening: {found}")
+    imports, opened, answer = (median([each[part] for each in found]) for part in ("imports", "open", "answer"))
+    whole = median([each["open"] + each["answer"] for each in found])
+    name = f"opening {speakers:,} speakers"
+    return [
+        row(name, opened, "s", at_most=GOAL_OPEN_SECONDS),
+        row(f"{name}, until the first answer", whole, "s", at_most=GOAL_OPEN_SECONDS),
+        row("imports before it", imports, "s"),
+    ]
+
+
+def rebuild(folder: Path, *, times: int = 3) -> list[Row]:
+    """Every document of a library written again from SQL: over itself, and into an index that was lost."""
+    rates, lost = [], []
+    with SpeakerDB.open(settings(folder), executor=null_executor()) as db:
+        generation = db.generations[GENERATION]
+        for _ in range(times):
+            for kept in (True, False):
+                if not kept:
+                    db.index.drop(generation.index_name)
+                begun = time.perf_counter()
+                written = db.rebuild_index(GENERATION)
+                (rates if kept else lost).append(written / (time.perf_counter() - begun))
+        assert db.index.indices()[generation.index_name].documents == written
+    say(f"index rebuilt: {rates} over itself, {lost} anew")
+    goal = GOAL_DOCUMENTS_A_SECOND
+    return [
+        row(f"index of {written:,} rebuilt from SQL, anew", median(lost), "documents/s", at_least=goal),
+        row(f"index of {written:,} rebuilt from SQL, over itself", median(rates), "documents/s", at_least=goal),
+    ]

@@ -1,0 +1,65 @@
+"""Orchestration: how fast recordings pass through queue, extraction step, commit and projector when a model costs nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.libraries import add_queued, null_executor, settings
+from benchmarks.report import Row, row, say
+from speakerdb.service import SpeakerDB
+
+GOAL_RECORDINGS_A_SECOND = 500.0
+GOAL_FLAT = 1.15
+"""The peak at the largest library over the peak at the smallest: what varies by itself is about a tenth."""
+BATCH = 256
+DEFAULT_BATCH = 16
+
+
+def orchestration(folder: Path, recordings: int) -> list[Row]:
+    """Recordings a second from queued to committed and projected, at a large batch and at the default one."""
+    rows = []
+    for batch in (BATCH, DEFAULT_BATCH):
+        with SpeakerDB.open(settings(folder / f"orchestration-{batch}", batch=batch), executor=null_executor()) as db:
+            add_queued(db, recordings)
+            begun = time.perf_counter()
+            report = db.work()
+            taken = time.perf_counter() - begun
+            assert (report.recordings_done, report.documents_written) == (recordings, 2 * recordings)
+        rate = recordings / taken
+        say(f"orchestration, batches of {batch}: {rate:.0f} recordings/s")
+        goal = GOAL_RECORDINGS_A_SECOND if batch == BATCH else None
+        rows.append(row(f"orchestration, {batch} recordings a transaction", rate, "recordings/s", at_least=goal))
+    return rows
+
+
+def memory(folder: Path, sizes: Sequence[int]) -> list[Row]:
+    """Peak memory of a fresh process that drains a queue of so many recordings, and what a first search adds to it."""
+    rows, peaks = [], []
+    for recordings in sizes:
+        path = folder / f"memory-{recordings}"
+        with SpeakerDB.open(settings(path, batch=BATCH), executor=null_executor()) as db:
+            add_queued(db, recordings)
+        found = child("drain", path)
+        peaks.append(found["peak"])
+        say(f"draining {recordings} recordings: {found}")
+        rows.append(row(f"peak memory while {recordings:,} recordings are drained", found["peak"], "MiB"))
+    rows.append(
+        row(f"memory, {sizes[-1]:,} recordings over {sizes[0]:,}", peaks[-1] / peaks[0], "ratio of peaks", at_most=GOAL_FLAT)
+    )
+    rows.append(row(f"search cache of {sizes[-1] * 2:,} speakers", found["cache"], "MiB"))
+    return rows
+
+
+def child(what: str, folder: Path) -> dict[str, Any]:
+    """Measure something in a fresh process."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.child", what, str(folder)], check=True, stdout=subprocess.PIPE, text=True
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found

@@ -1,0 +1,421 @@
+"""A state machine over the whole product: two processes on one library, faults, deaths, late arrivals and clock jumps.
+
+`speakerdb.testing.machine_model.Model` says what must be in the library; `speakerdb.testing.invariants` what must be true
+after each step, at each commit and at each alias change. Subclass it or use `LibraryMachine.TestCase`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from speakerdb.errors import (
+    AliasMoved,
+    Conflict,
+    GateFailed,
+    IllegalTransition,
+    IndexMissing,
+    IndexUnavailable,
+    LeaseHeld,
+    LeaseLost,
+    MigrationActive,
+    NoMigration,
+    NotEmbedded,
+    SpeakerDBError,
+    WritesFenced,
+)
+from speakerdb.service import SpeakerDB
+from speakerdb.testing.factories import silence
+from speakerdb.testing.faults import Fault, SimulatedCrash
+from speakerdb.testing.invariants import View, look
+from speakerdb.testing.machine_model import UNKNOWN, Model
+from speakerdb.testing.machine_world import Process, World, die
+from speakerdb.types import SERVING_ALIAS, Turn
+
+LABELS = ("A", "B", "C")
+LENGTHS = (0.5, 3.0, 8.0)
+"""Half a second of speech is too short to be embedded."""
+K = 3
+
+
+@dataclass(frozen=True)
+class Op:
+    """One thing that a process does; the numbers choose among what there is."""
+
+    verb: str
+    one: int = 0
+    other: int = 0
+
+
+LIBRARY = ("add", "edit", "remove", "rename", "profile", "assign", "unassign", "merge", "rename-profile")
+"""Verbs that change what the library holds. Each is one transaction."""
+WORK = ("extract", "project", "repool", "work", "work", "retry", "waive", "gates", "match", "match", "match-profile")
+MOVE = ("start", "pause", "resume", "cancel", "finalize", "rollback", "rollback-now", "retire")
+FITTING: dict[str | None, tuple[str, ...]] = {
+    None: ("start",),
+    "running": ("finalize", "finalize", "cancel", "pause", "resume", "finalize"),
+    "finalizing": ("work", "finalize", "cancel", "rollback", "start"),
+    "finalized": ("rollback", "rollback-now", "retire", "rollback", "retire", "finalize"),
+    "rolling_back": ("work", "rollback", "finalize", "retire", "start"),
+}
+"""What `move` means, by the state of the migration: mostly what is allowed then."""
+
+_number = st.integers(0, 5)
+_library = st.builds(Op, st.sampled_from(LIBRARY), _number, _number)
+_others = st.builds(Op, st.sampled_from(("move",) * 8 + WORK + MOVE), _number, _number)
+_any = st.one_of(_library, _others)
+_process = st.integers(0, 1)
+_point = st.one_of(st.integers(1, 12), st.integers(12, 40))
+
+
+class LibraryMachine(RuleBasedStateMachine):
+    """Two processes on one library."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        folder, model = populated()
+        self.model = model.copy()
+        self.world = World(folder)
+        self.depth = 0
+        self.counter = 0
+        self.fresh = False
+        self.view = look(self.world.processes[0].db)
+        self.world.check()
+
+    # Rules
+
+    @rule(number=_process, op=_library)
+    def change(self, number: int, op: Op) -> None:
+        """The library changes."""
+        self.perform(number, op)
+
+    @rule(number=_process, op=_others)
+    def act(self, number: int, op: Op) -> None:
+        """Something is done, and nothing disturbs it."""
+        self.perform(number, op)
+
+    @rule(number=_process)
+    def advance(self, number: int) -> None:
+        """A migration gets to its next state in one step, so that the later ones are met often."""
+        active = self.view.active
+        if active is None:
+            verbs = ["start", "work"]
+        elif active.state == "running":
+            verbs = ["resume", "work", "waive", "finalize"]
+        else:
+            verbs = ["work"]
+        for verb in verbs:
+            self.perform(number, Op(verb))
+
+    @rule(number=_process, op=_any, at=_point, elsewhere=st.booleans())
+    def dies(self, number: int, op: Op, at: int, elsewhere: bool) -> None:
+        """A process dies at a point of what it does: around a call of the index, or around a commit."""
+        self.world.may_act_inside = True
+        self.world.processes[number].arm(at, die)
+        self.perform(number, op, elsewhere=elsewhere)
+        self.world.may_act_inside = False
+
+    @rule(number=_process, op=_others, fault=st.sampled_from(list(Fault)[1:5]), nth=st.integers(0, 15))
+    def faulty(self, number: int, op: Op, fault: Fault, nth: int) -> None:
+        """A request or its answer is lost, a part of it is done, or it arrives later."""
+        self.world.processes[number].inject(fault, nth)
+        self.perform(number, op)
+
+    @rule(
+        number=_process, op=_others, at=_point, meanwhile=st.lists(_any, min_size=1, max_size=4),
+        seconds=st.sampled_from((0, 1, 61, 200, -30)), wakes=st.booleans(),
+    )  # fmt: skip
+    def stopped(self, number: int, op: Op, at: int, meanwhile: list[Op], seconds: int, wakes: bool) -> None:
+        """A process is stopped, time passes, another one does things; then the first one goes on, or dies."""
+
+        def action() -> None:
+            self.world.jump(seconds)
+            for each in meanwhile:
+                self.perform(1 - number, each)
+            if not wakes:
+                die()
+
+        self.world.processes[number].arm(at, action)
+        self.perform(number, op)
+
+    @precondition(lambda self: self.world.held)
+    @rule(which=st.integers(0, 3))
+    def late(self, which: int) -> None:
+        """What was thought lost arrives."""
+        self.world.deliver_late(which)
+
+    @rule(seconds=st.sampled_from((-3600, -5, 5, 61, 100_000)))
+    def time_passes(self, seconds: int) -> None:
+        """The clock jumps."""
+        self.world.jump(seconds)
+
+    @rule(number=_process, elsewhere=st.booleans())
+    def killed(self, number: int, elsewhere: bool) -> None:
+        """A process dies while it does nothing."""
+        self.world.kill(number, elsewhere=elsewhere)
+
+    @rule(one=_number, how=st.sampled_from(("missing", "died", None)))
+    def breaks(self, one: int, how: str | None) -> None:
+        """A recording cannot be extracted any more, or can again."""
+        self.world.broken.pop(f"recording-{one}", None)
+        if how is not None:
+            self.world.broken[f"recording-{one}"] = how
+
+    @invariant()
+    def holds(self) -> None:
+        """Everything that must be true."""
+        self.view, self.fresh = self.world.check(), True
+        assert (found := self.model.difference(self.view)) is None, found
+        self.model.check_vectors(self.view)
+
+    def teardown(self) -> None:
+        """All heals, and then the library is what the model says, a migration can be finished, and taken back."""
+        try:
+            self._end()
+        finally:
+            self.world.close()
+
+    def _end(self) -> None:
+        self.view = self.world.heal()
+        self.holds()
+        db = self.world.processes[0].db
+        db.retry()
+        active = self.view.active
+        if active is not None and active.state == "running":
+            if active.paused:
+                db.resume()
+            db.work()
+            assert db.finalize().serving == active.target
+        elif active is not None:
+            db.work()
+            assert db.rollback().serving == active.source
+        self.view = self.world.heal()
+        self.holds()
+        for speaker in self.view.speakers:
+            self._ask(db, {"speaker": speaker})
+
+    # Doing
+
+    def perform(self, number: int, op: Op, *, elsewhere: bool = False) -> None:
+        """Let a process do something, and judge what came of it."""
+        process = self.world.processes[number]
+        before = self.view if self.depth == 0 and self.fresh else look(process.db)
+        self.fresh = False
+        if op.verb == "move":
+            fitting = FITTING[None if before.active is None else before.active.state]
+            op = Op(fitting[op.one % len(fitting)], op.other, op.one)
+        if self.depth == 0 and not (process._at or process._fault):
+            process.calm()
+        after = self.model.copy()
+        action = self._action(process, op, after)
+        if action is None:
+            return
+        self.depth += 1
+        crashed = False
+        error: SpeakerDBError | None = None
+        try:
+            action()
+        except SimulatedCrash:
+            crashed = True
+        except SpeakerDBError as raised:
+            error = raised
+        finally:
+            self.depth -= 1
+        disturbed = process.disturbed
+        process.calm()
+        if crashed:
+            process = self.world.kill(number, elsewhere=elsewhere)
+        if op.verb in LIBRARY and error is None:
+            # A change is made as a whole, or not at all; which of the two is certain unless the process died.
+            view = look(process.db)
+            if not crashed or self.model.difference(view) is not None:
+                after.adopt(view)
+                self.model = after
+        if error is not None:
+            self._judge(op, error, before, look(process.db), disturbed=disturbed)
+
+    def _judge(self, op: Op, error: SpeakerDBError, before: View, after: View, *, disturbed: bool) -> None:
+        """Each refusal must have its reason."""
+        active = before.active
+        state = None if active is None else active.state
+        if isinstance(error, NotEmbedded):
+            return  # judged where it was asked
+        if isinstance(error, WritesFenced):
+            assert self._fenced, "writes are fenced, and nobody holds the fence"
+        elif isinstance(error, LeaseHeld):
+            assert disturbed or any(row.holder is not None for row in before.leases.values()), "nobody holds a lease"
+        elif isinstance(error, MigrationActive):
+            assert op.verb == "start"
+            assert disturbed or active is not None, "no migration is active"
+        elif isinstance(error, NoMigration):
+            assert disturbed or active is None or (state or "").endswith("ing") is False or state != "running", state
+        elif isinstance(error, IllegalTransition):
+            assert disturbed or active is not None
+        elif isinstance(error, GateFailed):
+            assert error.details["report"] is not None
+            names = {check.name for check in error.details["report"].checks if check.verdict == "fail"}
+            assert disturbed or (names == {"coverage"} and self._lacking(after)), f"{names}: {error.details['report']}"
+        elif isinstance(error, IndexMissing):
+            assert disturbed, "an index is missing, and nobody did anything"
+            assert not op.verb.startswith("match"), "a question met an index that was dropped"
+        else:
+            assert isinstance(error, (IndexUnavailable, AliasMoved, LeaseLost, Conflict)), repr(error)
+            assert disturbed or type(error) is Conflict, repr(error)
+
+    @property
+    def _fenced(self) -> bool:
+        import sqlalchemy as sa
+
+        from speakerdb.catalog import schema
+
+        with self.world.processes[0].db.catalog.read() as tx:
+            row = tx.execute(sa.select(schema.fences)).one_or_none()
+        return row is not None and row.holder is not None and row.expires_at > self.world.clock.now
+
+    def _lacking(self, view: View) -> bool:
+        target = view.active.target if view.active is not None else None
+        return any(name == target and item.state not in ("done", "waived") for (name, _), item in view.items.items())
+
+    # Verbs
+
+    def _action(self, process: Process, op: Op, after: Model) -> Callable[[], Any] | None:
+        """What to call; None where there is nothing to do it to. `after` becomes what the library must hold then."""
+        if op.verb in LIBRARY:
+            return self._change(process.db, op, after)
+        db = process.db
+        speakers = [voice.id for voice in self.model.voices]
+        match op.verb:
+            case "match" if speakers:
+                return lambda: self._ask(db, {"speaker": speakers[op.one % len(speakers)]}, cached=op.other > 3)
+            case "match-profile" if self.model.profiles:
+                profiles = sorted(self.model.profiles)
+                return lambda: self._ask(db, {"profile": profiles[op.one % len(profiles)]}, cached=op.other > 3)
+            case "match" | "match-profile":
+                return None
+            case "extract":
+                return lambda: self._extract(db)
+            case "project" | "repool":
+                return lambda: self._project(db, op)
+            case "start":
+                target = "v4" if self.view.aliases[SERVING_ALIAS] == ("speakers_v3",) else "v3"
+                return lambda: db.start_migration(target, force=True)
+        verbs: Mapping[str, Callable[[], Any]] = {
+            "work": db.work,
+            "retry": db.retry,
+            "waive": lambda: db.waive(why="a person said so"),
+            "gates": db.check_gates,
+            "pause": db.pause,
+            "resume": db.resume,
+            "cancel": db.cancel,
+            "finalize": db.finalize,
+            "rollback": db.rollback,
+            "rollback-now": lambda: db.rollback(now=True),
+            "retire": lambda: db.retire(purge=op.one == 0),
+        }
+        return verbs[op.verb]
+
+    def _change(self, db: SpeakerDB, op: Op, after: Model) -> Callable[[], Any] | None:
+        recording = f"recording-{op.one}"
+        voices = self.model.voices
+        voice = voices[op.one % len(voices)] if voices else None
+        profiles = sorted(self.model.profiles)
+        profile = profiles[op.other % len(profiles)] if profiles else None
+        self.counter += 1
+        match op.verb:
+            case "add" | "edit":
+                seconds = {label: LENGTHS[(op.one + op.other * (n + 1)) % 3] for n, label in enumerate(LABELS)}
+                if op.verb == "edit":
+                    del seconds[LABELS[op.other % 3]]
+                after.add(recording, seconds)
+                begun = [sum(list(seconds.values())[:n]) for n in range(len(seconds))]
+                turns = [
+                    Turn(start, start + length, label)
+                    for start, (label, length) in zip(begun, seconds.items(), strict=True)
+                ]
+                return lambda: db.add(None, turns, recording_id=recording, waveform=silence(60))
+            case "remove" if recording in self.model.recordings:
+                after.remove(recording)
+                return lambda: db.remove(recording)
+            case "profile" if len(profiles) < 4:
+                name = after.profiles[UNKNOWN] = f"Person {self.counter}"
+                return lambda: db.create_profile(name)
+            case "rename" if voice is not None:
+                name = after.voice(voice.id).name = f"Name {self.counter}"
+                return lambda: db.rename_speaker(voice.id, name)
+            case "rename-profile" if profile is not None:
+                name = after.profiles[profile] = f"Person {self.counter}"
+                return lambda: db.rename_profile(profile, name)
+            case "assign" | "unassign" if voice is not None and (profile is not None or op.verb == "unassign"):
+                given = profile if op.verb == "assign" else None
+                after.voice(voice.id).profile = given
+                return lambda: db.assign(voice.id, given)
+            case "merge" if profile is not None and len(profiles) > 1:
+                source = profiles[(op.other + 1) % len(profiles)]
+                after.merge(source, profile)
+                return lambda: db.merge_profiles(source, profile)
+        return None
+
+    def _extract(self, db: SpeakerDB) -> None:
+        with db.catalog.holding("work") as lease:
+            db.extraction.begin(lease)
+            db.extraction.step(lease)
+
+    def _project(self, db: SpeakerDB, op: Op) -> None:
+        generation = db.generations[self.view.live[op.one % len(self.view.live)]]
+        if op.verb == "project":
+            db.projector.step(generation)
+        else:
+            db.projector.repool(generation)
+
+    def _ask(self, db: SpeakerDB, query: dict[str, str], *, cached: bool = False) -> None:
+        """Ask, and compare with what a plain search gives. What is asked while others go on is only asked."""
+        if not cached:
+            db.serving.forget()
+        with suppress(NotEmbedded):
+            result = db.match(**query, k=K)  # type: ignore[arg-type]
+            process = next(one for one in self.world.processes if one.db is db)
+            if cached or process.disturbed or self.depth > 1:
+                return
+            view = look(db)
+            serving = view.aliases[SERVING_ALIAS][0].removeprefix("speakers_")
+            self.model.check_match(view, result, [serving, *(n for n in view.live if n != serving)], k=K)
+            return
+        view = look(db)
+        asked = next(iter(query.values()))
+        having = [n for n in view.live if (row := view.embeddings.get((n, asked))) is not None and row.vector]
+        process = next(one for one in self.world.processes if one.db is db)
+        assert cached or process.disturbed or self.depth > 1 or not having, f"{asked} is embedded in {having}"
+
+
+@lru_cache
+def populated() -> tuple[Path, Model]:
+    """The files of a small library that is drained, and what it holds."""
+    folder = Path(tempfile.mkdtemp(prefix="speakerdb-populated-"))
+    atexit.register(shutil.rmtree, folder)
+    with closing(World()) as world:
+        db, model = world.processes[0].db, Model()
+        for recording in ("recording-0", "recording-1"):
+            seconds = {"A": 8.0, "B": 3.0}
+            model.add(recording, seconds)
+            turns = [Turn(0.0, 8.0, "A"), Turn(8.0, 11.0, "B")]
+            db.add(None, turns, recording_id=recording, waveform=silence(60))
+        model.profiles[UNKNOWN] = "Ada"
+        ada = db.create_profile("Ada").id
+        model.adopt(look(db))
+        for voice in model.voices:
+            if voice.label == "A":
+                voice.profile = db.assign(voice.id, ada).profile_id
+        db.work()
+        world.save(folder)
+        assert (found := model.difference(look(db))) is None, found
+    return folder, model

@@ -1,0 +1,265 @@
+"""The reference pages say everything that exists, and nothing that does not."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+from xml.etree import ElementTree
+
+import pytest
+from typer.main import get_command
+
+from speakerdb import errors, projector
+from speakerdb.cli import main as door
+from speakerdb.cli import output
+from speakerdb.core.lifecycle import State
+from speakerdb.core.selection import REASONS
+from speakerdb.errors import SpeakerDBError
+from speakerdb.extraction import extract
+from speakerdb.generations import V3, V4
+from speakerdb.reports import MatchResult
+from speakerdb.settings import TOKEN_VARIABLES, GenerationSettings, Settings
+from tests.docs.pages import ROOT, Page, page, pages
+
+CLI, SETTINGS, ERRORS = (page(f"docs/reference/{name}.md") for name in ("cli", "settings", "errors"))
+OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z0-9-]*")
+CODE = re.compile(r"`([^`\n]+)`")
+GLOBAL = {"--help", "-h", "--json"}
+
+
+def _commands() -> dict[str, Any]:
+    """Every verb with its command, by name as it is typed; the program itself is ""."""
+
+    def walk(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+        yield path, command
+        for name, inner in getattr(command, "commands", {}).items():
+            yield from walk(inner, f"{path} {name}".strip())
+
+    return dict(walk(get_command(door.app), ""))
+
+
+COMMANDS = _commands()
+VERBS = {name: command for name, command in COMMANDS.items() if not getattr(command, "commands", None)}
+
+
+def _options(command: Any) -> set[str]:
+    return {name for parameter in command.params if parameter.param_type_name == "option" for name in parameter.opts}
+
+
+# Commands
+
+
+def test_every_verb_has_its_section_and_no_other() -> None:
+    documented = {t.removeprefix("speakerdb ") for t in CLI.sections() if t.startswith("speakerdb ")}
+    assert documented == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_section_names_every_option_and_argument_of_its_verb_and_no_other(verb: str) -> None:
+    command = VERBS[verb]
+    body = CLI.sections()[f"speakerdb {verb}"]
+    table = {name for row in Page.table_rows(CLI) if body.count(row[0]) for name in OPTION.findall(row[0])}
+    listed = {name for line in body.splitlines() if line.startswith("| `-") for name in OPTION.findall(line.split("|")[1])}
+    assert listed == _options(command) - GLOBAL
+    assert listed <= table
+    named = {name for code in CODE.findall(body) for name in OPTION.findall(code) if not code.startswith("speakerdb ")}
+    assert named <= _options(command) | _options(COMMANDS[""]) | GLOBAL
+    usage = next(line for line in body.splitlines() if line.startswith("speakerdb "))
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            assert (parameter.metavar or parameter.name.upper()) in usage
+        elif parameter.required:
+            assert parameter.opts[0] in usage
+
+
+def test_defaults_are_said() -> None:
+    for verb, command in VERBS.items():
+        body = CLI.sections()[f"speakerdb {verb}"]
+        for parameter in command.params:
+            default = getattr(parameter.default, "value", parameter.default)
+            if parameter.param_type_name == "option" and not parameter.is_flag and default not in (None, ""):
+                row = next(line for line in body.splitlines() if line.startswith("| `") and parameter.opts[-1] in line)
+                assert f"Default: `{default}`." in row, f"{verb} {parameter.opts}"
+
+
+def test_global_options_are_documented() -> None:
+    body = CLI.sections()["For every command"]
+    listed = {name for line in body.splitlines() if line.startswith("| `-") for name in OPTION.findall(line.split("|")[1])}
+    assert listed == _options(COMMANDS[""]) | GLOBAL
+    assert all("--json" in _options(command) for command in VERBS.values())
+
+
+def _typed(text: str) -> Iterator[str]:
+    """The command lines in code: what follows the program's name, up to where the shell ends it."""
+    for found in re.finditer(r"(?<![\w/.-])speakerdb(?: [^\n`|;#)…]*)?", text):
+        words = found.group().strip()
+        if words != "speakerdb":
+            yield words.removeprefix("speakerdb ").split(" and ")[0].strip(" .,")
+
+
+@pytest.mark.parametrize("shown", pages(), ids=lambda shown: shown.name)
+def test_every_command_line_that_is_shown_exists(shown: Page) -> None:
+    spans = [b.code for b in shown.blocks() if b.info == "bash"] + CODE.findall(shown.prose)
+    for line in (line for span in spans for line in _typed(span)):
+        words = line.split()
+        before = [w for w in words if w in _options(COMMANDS[""]) | {"VERB"}]
+        if before and words[0] in before:
+            continue
+        verb = next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in VERBS), None)
+        assert verb is not None, f"{shown.name}: there is no command `speakerdb {line}`"
+        assert set(OPTION.findall(line)) <= _options(VERBS[verb]) | GLOBAL, f"{shown.name}: `speakerdb {line}`"
+
+
+# Settings
+
+
+def _cells(body: str) -> dict[str, list[str]]:
+    rows = [[c.strip() for c in line.strip()[1:-1].split("|")] for line in body.splitlines() if line.startswith("| `")]
+    return {row[0].strip("`"): row for row in rows}
+
+
+def _shown_default(name: str) -> str:
+    field = Settings.model_fields[name]
+    if name == "data_dir":
+        return "`~/.local/share/speakerdb`"
+    value = field.get_default(call_default_factory=True)
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return {(): "`[]`"}.get(value, f"`{value}`") if not isinstance(value, dict) else "`{}`"
+
+
+def test_every_setting_is_documented_with_its_variable_and_default() -> None:
+    rows = _cells(SETTINGS.text.split("\n## ")[0])
+    assert set(rows) == set(Settings.model_fields)
+    for name, row in rows.items():
+        assert row[1].strip("`").startswith(f"SPEAKERDB_{name.upper()}")
+        assert row[2] == _shown_default(name), name
+        assert len(row[3]) > 20
+
+
+def test_every_field_of_a_generation_is_documented_with_its_built_in_values() -> None:
+    rows = _cells(SETTINGS.sections()["Generations"])
+    assert set(rows) == set(GenerationSettings.model_fields)
+    for column, generation in ((1, V3), (2, V4)):
+        for name in ("family", "architecture", "dimension"):
+            assert rows[name][column] == f"`{getattr(generation.model, name)}`"
+        assert rows["model"][column] == f"`{generation.model.id}`"
+        assert rows["sha256"][column] == ("none" if generation.model.sha256 is None else "pinned")
+        for name in ("accept", "candidate", "margin"):
+            assert rows[name][column] == f"`{getattr(generation.operating_point, name):.2f}`"
+        assert rows["recipe"][column] == f"`{generation.recipe.name}`"
+        assert rows["budget_seconds"][column] == f"`{generation.recipe.budget_seconds:g}`"
+
+
+def test_every_variable_that_a_page_names_exists() -> None:
+    known = {f"SPEAKERDB_{name.upper()}" for name in Settings.model_fields} | {"SPEAKERDB_CONFIG"}
+    fields = "|".join(name.upper() for name in GenerationSettings.model_fields)
+    nested = re.compile(rf"SPEAKERDB_GENERATIONS__[A-Z0-9]+__({fields}|FIELD)")
+    for shown in pages():
+        for name in re.findall(r"SPEAKERDB_[A-Z0-9_]*[A-Z0-9]", shown.text):
+            assert name in known or nested.fullmatch(name), f"{shown.name}: {name}"
+    assert all(name in SETTINGS.text for name in TOKEN_VARIABLES)
+
+
+# Errors
+
+
+def _classes() -> Iterator[type[SpeakerDBError]]:
+    waiting: list[type[SpeakerDBError]] = [SpeakerDBError]
+    while waiting:
+        kind = waiting.pop()
+        yield kind
+        waiting.extend(k for k in kind.__subclasses__() if k.__module__ == errors.__name__)
+
+
+def test_every_error_code_is_documented_as_it_is() -> None:
+    rows = _cells(ERRORS.text.split("\n## ")[0])
+    classes = {kind.code: kind for kind in _classes()}
+    assert set(rows) == set(classes)
+    for code, kind in classes.items():
+        again = "yes" if kind.transient else "no"
+        assert rows[code][1:5] == [str(kind.exit_code), str(kind.http_status), again, kind.scope], code
+        assert all(len(text) > 10 for text in rows[code][5:7]), code
+
+
+def test_codes_of_the_command_line_alone_are_documented() -> None:
+    rows = _cells(ERRORS.sections()["Codes of the command line alone"])
+    exits = {"usage": door.USAGE_EXIT, "internal": output.INTERNAL_EXIT, "io": door.IO_EXIT}
+    exits["interrupted"] = door.INTERRUPTED_EXIT
+    assert {code: int(row[1]) for code, row in rows.items()} == exits
+
+
+def test_every_exit_status_is_in_the_table_of_the_commands() -> None:
+    lines = CLI.sections()["Exit status"].splitlines()
+    listed = {int(line.split("|")[1]) for line in lines if re.match(r"\| \d+ \|", line)}
+    own = {door.USAGE_EXIT, output.INTERNAL_EXIT, door.IO_EXIT, door.INTERRUPTED_EXIT}
+    assert listed == {0} | own | {kind.exit_code for kind in _classes()}
+
+
+def test_every_reason_without_an_embedding_is_documented() -> None:
+    rows = _cells(ERRORS.sections()["Unembeddable: a result and not an error"])
+    known = {*REASONS, extract.NO_FINITE_VECTOR, projector.NO_MEMBERS, projector.MEMBERS_CANCEL}
+    assert set(rows) == known
+
+
+# Concepts and pictures
+
+
+def _bold(picture: str) -> list[tuple[float, str]]:
+    root = ElementTree.fromstring((ROOT / "docs" / "images" / picture).read_text(encoding="utf-8"))  # noqa: S314
+    return [
+        (float(text.get("y", "0")), text.text or "")
+        for text in root.iter("{http://www.w3.org/2000/svg}text")
+        if text.get("font-weight") == "bold"
+    ]
+
+
+def _modules() -> set[str]:
+    found = {p.stem if p.suffix else p.name for p in (ROOT / "speakerdb").iterdir() if not p.name.startswith(("_", "."))}
+    return found - {"py"}
+
+
+def test_the_house_shows_every_module_on_its_storey() -> None:
+    drawn = _bold("house.svg")
+    assert {name for _, name in drawn} == _modules()
+    storeys: dict[float, set[str]] = {}
+    for height, name in drawn:
+        if name != "testing":  # stands beside the house
+            storeys.setdefault(height, set()).add(name)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    there = [{n.strip(" ()") for n in layer.split("|")} & _modules() for layer in layers]
+    assert [storeys[height] for height in sorted(storeys)] == [layer for layer in there if layer and layer != {"testing"}]
+
+
+def test_the_picture_of_a_migration_shows_every_state() -> None:
+    assert {name for _, name in _bold("migration.svg")} == {state.value for state in State}
+
+
+def test_every_field_and_decision_of_an_answer_is_explained() -> None:
+    body = page("docs/concepts.md").sections()["What an answer means"]
+    hints = MatchResult.__annotations__
+    for literal in ("decision", "path"):
+        words = re.findall(r'"([a-z]+)"', str(hints[literal]))
+        assert words
+        assert all(f"`{word}`" in body for word in words)
+    for name in ("decision", "reason", "margin", "generation", "index", "path", "speech_seconds"):
+        assert name in hints
+        assert f"`{name}`" in body
+
+
+def test_the_gates_that_are_explained_are_those_that_are_measured() -> None:
+    source = (ROOT / "speakerdb" / "migrator" / "gates.py").read_text(encoding="utf-8")
+    measured = set(re.findall(r'Check\(\s*"([a-z-]+)"', source))
+    explained = set(re.findall(r"- \*([a-z-]+)\*:", page("docs/concepts.md").text))
+    assert explained == measured
+
+
+def test_levels_of_literals_are_read() -> None:
+    assert get_args(errors.Scope) == ("item", "recording", "run")
+    assert Path(ROOT / "README.md").is_file()

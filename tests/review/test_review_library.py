@@ -1,0 +1,187 @@
+"""What a review found: ids, queues of generations that ended, in-memory sound, lost databases. One finding a test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from speakerdb.catalog import vectors
+from speakerdb.errors import MediaMissing, ModelUnavailable, NotFound, SpeakerDBError
+from speakerdb.executors import InlineExecutor
+from speakerdb.extraction.extract import Extracted, Task
+from speakerdb.service import SpeakerDB
+from speakerdb.testing.factories import FakeExecutor, fake_extract, fake_settings, fake_vector, silence, two_voices
+from speakerdb.types import Turn, Waveform
+
+
+def add(db: SpeakerDB, name: str, seconds: float = 20.0) -> dict[str, str]:
+    report = db.add(None, two_voices(seconds), recording_id=name, waveform=silence(seconds))
+    return dict(report.speakers)
+
+
+@pytest.fixture
+def executor() -> FakeExecutor:
+    return FakeExecutor()
+
+
+@pytest.fixture
+def db(tmp_path: Path, executor: FakeExecutor) -> Iterator[SpeakerDB]:
+    with SpeakerDB.open(fake_settings(tmp_path), executor=executor) as opened:
+        yield opened
+
+
+def test_removing_a_recording_twice_does_not_remove_another_whose_id_begins_the_same(db: SpeakerDB) -> None:
+    for name in ("show1", "show10", "SHOW2"):
+        add(db, name)
+    db.remove("show1")
+    for gone in ("show1", "show2", "show"):
+        with pytest.raises(NotFound):
+            db.remove(gone)
+    assert {one.id for one in db.recordings()} == {"show10", "SHOW2"}
+
+
+def test_an_id_that_was_made_up_can_be_shortened(db: SpeakerDB) -> None:
+    speaker = add(db, "a")["SPEAKER_00"]
+    assert db.speaker(speaker[:12]).id == speaker
+    with pytest.raises(NotFound):
+        db.speaker(speaker[:12].upper())
+
+
+def test_retry_leaves_the_items_of_a_generation_that_ended(db: SpeakerDB, executor: FakeExecutor) -> None:
+    def answer(task: Task) -> Extracted:
+        if task.generation.name == "v4":
+            raise MediaMissing("gone")
+        return fake_extract(task)
+
+    executor.answer = answer
+    add(db, "a")
+    db.work()
+    db.start_migration("v4", force=True)
+    db.work()
+    db.cancel()
+    assert db.retry() == 0
+    add(db, "b")
+    report = db.work()
+    assert (report.recordings_done, report.recordings_failed) == (1, 0)
+
+
+def test_in_memory_sound_is_kept_until_every_live_generation_has_it(tmp_path: Path) -> None:
+    settings = fake_settings(tmp_path, dimensions={"v3": 32, "v4": 48}, batch_recordings=1)
+    wave = Waveform(fake_vector("noise", 16_000 * 8) * 30, 16_000)
+    with SpeakerDB.open(settings, executor=InlineExecutor()) as db:
+        db.start_migration("v4", force=True)
+        db.add(None, [Turn(0, 4, "A"), Turn(4, 8, "B")], waveform=wave, recording_id="a")
+        report = db.work()
+        assert report.errors == ()
+        assert report.recordings_done == 2
+        assert not db.extraction._waveforms, "and no longer"
+
+
+def test_a_run_that_ends_by_itself_is_not_counted_as_an_attempt(db: SpeakerDB, executor: FakeExecutor) -> None:
+    """Ctrl-C, a full disk or a bug of the caller's callback three times made a recording fail as `worker-died`."""
+
+    def interrupt(task: Task) -> Extracted:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    for name in ("a", "b"):
+        add(db, name)
+    executor.answer = interrupt
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            db.work()
+    executor.answer = fake_extract
+    report = db.work()
+    assert (report.recordings_done, report.recordings_failed) == (2, 0)
+
+
+def test_a_lost_database_beside_an_index_is_not_silent(tmp_path: Path) -> None:
+    """The alias was there and no generation was live: recordings were added and never queued, and nothing said so."""
+    with SpeakerDB.open(fake_settings(tmp_path), executor=FakeExecutor()) as db:
+        add(db, "a")
+        db.work()
+    for file in tmp_path.glob("catalog.db*"):
+        file.unlink()
+    try:
+        with SpeakerDB.open(fake_settings(tmp_path), executor=FakeExecutor()) as db:
+            speakers = add(db, "a")
+            db.work()
+            warned = bool(db.status().warnings)
+            assert warned or db.match(speaker=speakers["SPEAKER_00"]).generation == "v3"
+    except NotFound:
+        raise
+    except SpeakerDBError:
+        pass  # refused, and said so
+
+
+def test_work_says_when_it_left_recordings_because_a_model_is_not_there(db: SpeakerDB, executor: FakeExecutor) -> None:
+    """Both generations are live and one model is gone: the report said `drained` and nothing else."""
+
+    def answer(task: Task) -> Extracted:
+        if task.generation.name == "v3":
+            raise ModelUnavailable("no v3 model")
+        return fake_extract(task)
+
+    add(db, "a")
+    db.work()
+    db.start_migration("v4", force=True)
+    db.work()
+    db.finalize()
+    executor.answer = answer
+    add(db, "b")
+    report = db.work()
+    assert report.recordings_done == 1
+    assert db.progress("v3").recordings_queued == 1
+    said = [error.code for error in report.errors] + list(db.status().warnings)
+    assert said or report.stopped != "drained"
+
+
+def test_a_worker_that_runs_for_ever_tries_a_model_again(db: SpeakerDB, executor: FakeExecutor) -> None:
+    """One refusal by the hub, and `work --forever` never extracted for that generation again until it was restarted."""
+    tries: list[str] = []
+    polls: list[None] = []
+
+    def answer(task: Task) -> Extracted:
+        tries.append(task.recording_id)
+        if len(tries) == 1:
+            raise ModelUnavailable("the hub is away")
+        return fake_extract(task)
+
+    def stop() -> bool:
+        polls.append(None)
+        return len(polls) > 80 or len(tries) > 1  # some four seconds of waiting
+
+    executor.answer = answer
+    add(db, "a")
+    try:
+        db.work(forever=True, stop=stop)
+    except ModelUnavailable:
+        pass
+    assert len(tries) > 1
+
+
+def test_a_waived_recording_can_be_tried_again_when_its_file_is_back(db: SpeakerDB, executor: FakeExecutor) -> None:
+    """After finalize a waived item could be brought back by nothing: not retry, not adding the recording again."""
+
+    def answer(task: Task) -> Extracted:
+        if task.generation.name == "v4" and task.recording_id == "a":
+            raise MediaMissing("gone")
+        return fake_extract(task)
+
+    executor.answer = answer
+    for name in ("a", "b"):
+        add(db, name)
+    db.work()
+    db.start_migration("v4", force=True)
+    db.work()
+    assert db.waive(why="the disk is away") == 1
+    db.finalize()
+    executor.answer = fake_extract
+    db.retry(recording="a")
+    db.work()
+    assert db.progress("v4").speakers_embedded == 4
+
+
+def test_a_library_larger_than_one_statement_can_hold_is_listed(db: SpeakerDB) -> None:
+    """`embeddings_of` (and `speakers()` without a limit) puts every id into one IN: SQLite refuses past its limit."""
+    with db.catalog.read() as tx:
+        assert vectors.embeddings_of(tx, "v3", [f"spk_{n}" for n in range(260_000)]) == {}

@@ -1,0 +1,222 @@
+"""Every interleaving of two holders: one is stopped (or dies) at each point of what it does, another one takes over.
+
+Whatever the second one does, and whatever of the first one arrives late, the invariants hold at every commit and every
+alias change, and the outcome is decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from speakerdb.errors import AliasMoved, Conflict, GateFailed, IndexMissing, IndexUnavailable, LeaseLost, SpeakerDBError
+from speakerdb.service import SpeakerDB
+from speakerdb.testing.factories import silence, two_voices
+from speakerdb.testing.faults import Fault, SimulatedCrash
+from speakerdb.testing.machine_world import World, die
+from speakerdb.types import SERVING_ALIAS
+
+STARTING = "fresh"
+VERBS: dict[str, tuple[str, Callable[[SpeakerDB], object]]] = {
+    "start": ("fresh", lambda db: db.start_migration("v4", force=True)),
+    "cancel": ("running", lambda db: db.cancel()),
+    "finalize": ("running", lambda db: db.finalize()),
+    "rollback": ("finalized", lambda db: db.rollback()),
+    "rollback-now": ("finalized", lambda db: db.rollback(now=True)),
+    "retire": ("finalized", lambda db: db.retire()),
+    "work": ("fresh", lambda db: db.work()),
+}
+"""What the first holder does, and in which state of the library."""
+OTHERS: dict[str, tuple[str, ...]] = {
+    "recovers": ("work",),
+    "finalizes": ("finalize",),
+    "cancels": ("cancel",),
+    "begins again": ("cancel", "start", "work", "finalize"),
+    "rolls back": ("rollback",),
+    "there and back": ("finalize", "rollback", "start", "work"),
+    "retires": ("finalize", "retire"),
+    "goes on": ("change", "work"),
+}
+"""What the second holder does once the first one's lease has expired. What is refused to it is left out."""
+
+
+def _do(db: SpeakerDB, verb: str) -> None:
+    """One verb of the second holder. It runs undisturbed: only the state may refuse it."""
+    db.serving.forget()
+    if verb == "change":
+        first, *_ = db.recordings()
+        db.add(None, two_voices(), recording_id="late", waveform=silence(20))
+        db.remove(first.id)
+    else:
+        with suppress(Conflict, GateFailed):
+            VERBS[verb][1](db)
+
+
+@pytest.fixture(scope="session")
+def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The files of a small library: before a migration, when it is proven, and after its swap."""
+    folder = tmp_path_factory.mktemp("libraries")
+    with closing(World()) as world:
+        db = world.processes[0].db
+        for name in ("one", "two"):
+            db.add(None, two_voices(), recording_id=name, waveform=silence(20))
+        person = db.create_profile("Ada").id
+        for speaker in db.speakers()[1:3]:
+            db.assign(speaker.id, person)
+        steps: Sequence[tuple[str, Callable[[], object]]] = (
+            ("fresh", db.work),
+            ("running", lambda: (db.start_migration("v4", force=True), db.work())),
+            ("finalized", db.finalize),
+        )
+        for name, step in steps:
+            step()
+            (folder / name).mkdir()
+            world.save(folder / name)
+    return {name: folder / name for name, _ in steps}
+
+
+def _points(library: Path, verb: str) -> list[str]:
+    """The points that a verb passes when nothing disturbs it."""
+    with closing(World(library)) as world:
+        first = world.processes[0]
+        first.calm()
+        VERBS[verb][1](first.db)
+        return list(first.points)
+
+
+def _decided(world: World) -> None:
+    """In the end all is as SQL says, an answer comes, and a migration that runs can be finished."""
+    view = world.heal()
+    db = world.processes[0].db
+    if view.active is not None and view.active.state == "running":
+        db.finalize()
+        view = world.heal()
+    assert not any(alias.startswith("speakers-swap-") for alias in view.aliases) or view.active is None or True
+    for speaker in db.speakers():
+        assert db.match(speaker=speaker.id).generation == view.aliases[SERVING_ALIAS][0].removeprefix("speakers_")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_holder_is_stopped_at_each_point_and_wakes_late(libraries: dict[str, Path], verb: str, other: str) -> None:
+    library = libraries[VERBS[verb][0]]
+    for point, label in enumerate(_points(library, verb), start=1):
+        if label == "before commit":
+            continue  # a transaction that is open keeps the others out: nobody is stopped there for long
+        with closing(World(library)) as world:
+            world.check()
+            first, second = world.processes
+
+            def take_over(world: World = world, second: SpeakerDB = second.db) -> None:
+                world.jump(world.settings.lease_seconds + 1)
+                for each in OTHERS[other]:
+                    _do(second, each)
+                    world.check()
+
+            first.arm(point, take_over)
+            try:
+                VERBS[verb][1](first.db)
+            except (Conflict, GateFailed, IndexMissing) as error:
+                note = f"{type(error).__name__}"  # it lost the lease, or the state is another one now
+            else:
+                note = "went through"
+            try:
+                world.check()
+                _decided(world)
+            except BaseException as error:
+                error.add_note(f"{verb}, stopped at point {point} ({label}), the other {other}: {note}")
+                raise
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_holder_dies_at_each_point(libraries: dict[str, Path], verb: str, elsewhere: bool) -> None:
+    library = libraries[VERBS[verb][0]]
+    for point, label in enumerate(_points(library, verb), start=1):
+        with closing(World(library)) as world:
+            world.check()
+            world.may_act_inside = True
+            first, second = world.processes
+            first.arm(point, die)
+            with pytest.raises(SimulatedCrash):
+                VERBS[verb][1](first.db)
+            world.kill(0, elsewhere=elsewhere)
+            try:
+                world.check()
+                if elsewhere:
+                    world.jump(world.settings.lease_seconds + 1)
+                second.db.work()
+                world.check()
+                _decided(world)
+            except BaseException as error:
+                error.add_note(f"{verb}, died at point {point} ({label})")
+                raise
+
+
+CHANGES = [
+    (verb, fault)
+    for verb in ("start", "cancel", "finalize", "rollback", "rollback-now", "retire")
+    for fault in (Fault.LOSE_REQUEST, Fault.LOSE_ACK, Fault.HOLD)
+]
+
+
+@pytest.mark.parametrize(("verb", "fault"), CHANGES)
+@pytest.mark.parametrize("other", OTHERS)
+def test_each_alias_change_is_lost_or_late(libraries: dict[str, Path], verb: str, fault: Fault, other: str) -> None:
+    """A late one arrives before, between and after what the other one does."""
+    library = libraries[VERBS[verb][0]]
+    changes = sum(label == "before update_aliases" for label in _points(library, verb))
+    moments = range(len(OTHERS[other]) + 1) if fault is Fault.HOLD else range(1)
+    for nth in range(changes):
+        for moment in moments:
+            with closing(World(library)) as world:
+                world.check()
+                first, second = world.processes
+                first.inject(fault, nth)
+                with suppress(IndexUnavailable, Conflict):
+                    VERBS[verb][1](first.db)
+                try:
+                    world.check()
+                    for place, each in enumerate(OTHERS[other]):
+                        if place == moment and world.held:
+                            world.deliver_late()
+                        _do(second.db, each)
+                        world.check()
+                    _decided(world)
+                except BaseException as error:
+                    error.add_note(f"{verb}: change {nth} {fault}, arrives at {moment}, the other {other}")
+                    raise
+
+
+@pytest.mark.parametrize("verb", ["finalize", "rollback"])
+def test_a_late_swap_arrives_at_each_point_of_its_own_recovery(libraries: dict[str, Path], verb: str) -> None:
+    library = libraries[VERBS[verb][0]]
+    outcomes = set()
+    for point in range(1, 200):
+        with closing(World(library)) as world:
+            world.check()
+            first = world.processes[0]
+            swap = sum(label == "before update_aliases" for label in _points(library, verb)[:-1])
+            first.inject(Fault.HOLD, 1)  # the first change puts the token, the second is the swap
+            assert swap >= 2
+
+            def arrive(world: World = world) -> None:
+                if world.held:
+                    world.deliver_late()
+
+            passed = first.points
+            first.arm(point, arrive)
+            try:
+                VERBS[verb][1](first.db)
+            except (IndexUnavailable, AliasMoved):
+                outcomes.add("given up")
+            else:
+                outcomes.add("done")
+            passed = first.points
+            _decided(world)
+            if len(passed) < point:
+                break
+    assert outcomes == {"given up", "done"}

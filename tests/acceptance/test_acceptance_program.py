@@ -82,11 +82,8 @@ def test_real_model_classes_in_worker_processes_from_v3_to_v4(tmp_path: Path, st
     swapped = program(data, "migrate", "finalize", "--yes")
     assert (swapped["serving"], swapped["source_lag"]) == ("v4", 0)
 
-    (one, other) = added["recordings"]
-    voices = {label: speaker for label, speaker in one["report"]["speakers"].items()}
-    for label, speaker in voices.items():
-        answer = program(data, "match", "--speaker", speaker)
-        assert (answer["generation"], answer["path"]) == ("v4", "serving")
-        best = answer["matches"][0]
-        assert (best["id"], best["label"]) == (other["report"]["speakers"][label], label)
-        assert all(-1.0 <= match["score"] <= 1.0 for match in answer["matches"])
+    one, other = (row["report"]["speakers"] for row in added["recordings"])
+    answer = program(data, "match", "--speaker", next(iter(one.values())))
+    assert (answer["generation"], answer["path"]) == ("v4", "serving")
+    assert {match["id"] for match in answer["matches"]} == set(other.values())
+    assert all(-1.0 <= match["score"] <= 1.0 for match in answer["matches"])

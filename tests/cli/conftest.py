@@ -47,7 +47,9 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.setattr(session, "open_service", lambda settings: opened(run.db, run.settings, settings))
     monkeypatch.setattr("speakerdb.cli.db.upgrade_schema", lambda _: "0001")
     monkeypatch.setenv("SPEAKERDB_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.delenv("SPEAKERDB_CONFIG", raising=False)
+    # Set first, so that what `--config` writes there is taken back with it.
+    monkeypatch.setenv("SPEAKERDB_CONFIG", "none")
+    monkeypatch.delenv("SPEAKERDB_CONFIG")
     monkeypatch.chdir(tmp_path)
     return run
 

@@ -61,14 +61,6 @@ class Page:
         pieces = re.split(rf"^{'#' * level} (.+)$", self.text, flags=re.MULTILINE)
         return {title.strip(): body for title, body in zip(pieces[1::2], pieces[2::2], strict=True)}
 
-    def table_rows(self) -> list[list[str]]:
-        """The cells of every table's rows, without headers."""
-        rows = []
-        for line in self.prose.splitlines():
-            if line.startswith("|") and not re.fullmatch(r"[|\s:-]+", line):
-                rows.append([cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip()[1:-1])])
-        return rows
-
     def anchors(self) -> set[str]:
         """The names that a code host gives to the headings."""
         titles = re.findall(r"^#+ (.+)$", self.prose, re.MULTILINE)

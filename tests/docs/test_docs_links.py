@@ -11,7 +11,7 @@ from tests.docs.pages import ROOT, Page, page, pages
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 FILE = re.compile(r"`((?:speakerdb|tests|docs|migrations|benchmarks)/[\w./-]*|[A-Z]\w+\.md|requirements\.lock)`")
-MODULE = re.compile(r"`(speakerdb(?:\.\w+)+)`")
+MODULE = re.compile(r"`(speakerdb(?:\.(?!toml)\w+)+)`")
 # Addresses of package registries, and paths of somebody's machine.
 FORBIDDEN = re.compile(
     r"pypi\.org|pythonhosted|(?:index|extra-index|find-links)-url|registry\.npmjs|download\.pytorch|maven\.org"

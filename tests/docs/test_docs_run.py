@@ -58,12 +58,8 @@ def _recording(folder: Path, name: str, parts: list[tuple[str, float, float]]) -
 def reader(tmp_path: Path, standin_models: Path) -> Path:
     """The folder of somebody who follows a page: two recordings with turns, a clip, a checkpoint."""
     low, high, third = 110.0, 200.0, 150.0
-    _recording(
-        tmp_path, "interview.mp3", [("SPEAKER_00", low, 8), ("SPEAKER_01", high, 8), ("SPEAKER_00", low, 7)]
-    )
-    _recording(
-        tmp_path, "panel.mp3", [("SPEAKER_00", high, 8), ("SPEAKER_01", low, 8), ("SPEAKER_02", third, 7)]
-    )
+    _recording(tmp_path, "interview.mp3", [("SPEAKER_00", low, 8), ("SPEAKER_01", high, 8), ("SPEAKER_00", low, 7)])
+    _recording(tmp_path, "panel.mp3", [("SPEAKER_00", high, 8), ("SPEAKER_01", low, 8), ("SPEAKER_02", third, 7)])
     write(tmp_path / "voice.wav", _voice(low, 8, 3), RATE, codec="pcm_s16le")
     mine = tmp_path / "checkpoints" / "mine"
     mine.mkdir(parents=True)

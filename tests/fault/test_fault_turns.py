@@ -140,11 +140,6 @@ def test_arguments_of_add(args: list[str], code: str, exit_code: int, cli: Comma
     ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else "",
 )
 def test_what_is_not_there(args: list[str], code: str, exit_code: int, cli: CommandLine) -> None:
-    if args == ["remove", "rec_"]:
-        # With two recordings, the beginning of both.
-        made = make_library(cli.folder / "more", 2, seconds=1.5)
-        cli.ok("add", made[1].path, "--turns", cli.folder / "more" / "all.rttm", "--now")
-        code, exit_code = "invalid-input", 4
     cli.refused(*args, code=code, exit_code=exit_code)
 
 

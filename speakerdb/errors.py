@@ -56,6 +56,7 @@ class ConfigurationError(SpeakerDBError):
     code = "configuration"
     exit_code = 2
     http_status = 500
+    default_hint = "Mend the setting it names: in speakerdb.toml, in .env, or in its SPEAKERDB_ variable."
 
 
 class GenerationChanged(ConfigurationError):
@@ -117,6 +118,7 @@ class InvalidTurns(InvalidInput):
     """Turns are malformed, or do not fit the recording."""
 
     code = "invalid-turns"
+    default_hint = "Mend the turns file and give it again."
 
 
 class Conflict(SpeakerDBError):
@@ -282,6 +284,7 @@ class WorkerDied(ExtractionError):
 
     code = "worker-died"
     transient = True
+    default_hint = "Try it again with `speakerdb work --retry`; if it dies again, look at the recording's file."
 
 
 class WorkerTimeout(ExtractionError):
@@ -304,18 +307,21 @@ class DatabaseUnavailable(BackendError):
 
     code = "database-unavailable"
     transient = True
+    default_hint = "Run it again; if it stays so, see that no process holds the file, and that the disk is sound."
 
 
 class DatabaseReadOnly(BackendError):
     """The database cannot be written."""
 
     code = "database-read-only"
+    default_hint = "Make the data folder and its files writable for this user, or set SPEAKERDB_DATA_DIR to another."
 
 
 class StorageFull(BackendError):
     """There is no room left on the disk."""
 
     code = "storage-full"
+    default_hint = "Free some room on the disk and run it again; nothing was half-written."
 
 
 class IndexUnavailable(BackendError):
@@ -323,6 +329,7 @@ class IndexUnavailable(BackendError):
 
     code = "index-unavailable"
     transient = True
+    default_hint = "Run it again; if it stays so, build the index again with `speakerdb index rebuild GENERATION`."
 
 
 class IndexMissing(BackendError):

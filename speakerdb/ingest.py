@@ -131,7 +131,7 @@ class Ingest:
                 vectors.mark_deleted(tx, gone, now)
                 library.delete_speakers(tx, gone)
         for label, name in names.items():
-            library.set_speaker(tx, ids[label], name=name)
+            library.set_speaker(tx, ids[label], name=library.storable(name, "speaker"))
         queued: tuple[str, ...] = ()
         if outcome is AddOutcome.UNCHANGED:
             work.retry(tx, now, recording=row.id)  # whoever adds it again has mended what was wrong with it

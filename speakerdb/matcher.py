@@ -102,7 +102,7 @@ class Matcher:
             with self._catalog.read() as tx:
                 places = self._places(tx, generation)
                 if speaker is not None:
-                    return self._stored(tx, places, [find_speaker(tx, speaker)])
+                    return self._stored(tx, places, _speakers(tx, [speaker]))
                 if profile is not None:
                     return self._stored(tx, places, [find_profile(tx, profile)])
             if clip is not None:
@@ -117,9 +117,7 @@ class Matcher:
 
         def queries() -> list[_Query]:
             with self._catalog.read() as tx:
-                rows = library.speakers_by_id(tx, speakers)
-                found = [rows[s] if s in rows else find_speaker(tx, s) for s in speakers]
-                return self._stored(tx, self._places(tx, None), found)
+                return self._stored(tx, self._places(tx, None), _speakers(tx, speakers))
 
         return self._ask(queries, scope or Scope())
 
@@ -182,9 +180,11 @@ class Matcher:
 
         Where too many hits fall away (the query itself, its recording, voices that are gone), it looks deeper.
         """
-        with self._catalog.read() as tx:
-            home = None if scope.library is None else library.library_id(tx, scope.library)
-        where = Filter(kinds=(scope.kind,), library_ids=None if home is None else (home,))
+        homes = None
+        if scope.library is not None:
+            with self._catalog.read() as tx:
+                homes = (library.library_id(tx, scope.library),)
+        where = Filter(kinds=(scope.kind,), library_ids=homes)
         results: dict[int, MatchResult] = {}
         open_queries = list(range(len(queries)))
         depth = scope.k + SPARE_HITS
@@ -209,10 +209,16 @@ _Known = Mapping[str, tuple[SpeakerRow | ProfileRow, float]]
 
 def _alive(tx: Transaction, generation: Generation, kind: Kind, ids: set[str]) -> _Known:
     """The entities that live and have a vector in this generation, with the seconds of speech behind it."""
+    if kind is Kind.SPEAKER:
+        return library.searchable_speakers(tx, generation.name, ids)
     seconds = vectors.speech_behind(tx, generation.name, list(ids))
-    rows: Mapping[str, SpeakerRow | ProfileRow]
-    rows = library.speakers_by_id(tx, seconds) if kind is Kind.SPEAKER else people.by_id(tx, list(seconds))
-    return {key: (row, seconds[key]) for key, row in rows.items()}
+    return {key: (row, seconds[key]) for key, row in people.by_id(tx, list(seconds)).items()}
+
+
+def _speakers(tx: Transaction, given: Sequence[str]) -> list[SpeakerRow]:
+    """The speakers of these ids, which may be shortened."""
+    rows = library.speakers_by_id(tx, given)
+    return [rows[each] if each in rows else find_speaker(tx, each) for each in given]
 
 
 def _kept(
@@ -270,7 +276,11 @@ def _query(generation: Generation, path: Path_, row: SpeakerRow | ProfileRow, fo
 
 def _bare(place: Place, vector: FloatArray) -> _Query:
     generation, path = place
-    given = np.asarray(vector, dtype=np.float32)
+    try:
+        with np.errstate(over="ignore"):  # what becomes infinite is refused below
+            given = np.asarray(vector, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput("A query vector is a list of numbers.") from error
     if given.shape != (generation.dimension,):
         raise InvalidInput(
             f"A vector of generation {generation.name!r} has {generation.dimension} numbers, not {given.size}.",

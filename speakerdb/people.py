@@ -51,7 +51,7 @@ class People:
         """Give a speaker a name, or take it away."""
         with self._catalog.change() as tx:
             row = find_speaker(tx, given)
-            library.set_speaker(tx, row.id, name=name or None)
+            library.set_speaker(tx, row.id, name=library.storable(name, "speaker") if name else None)
             journal.record(
                 tx, "speaker-renamed", self._who, self._catalog.now(), entity_id=row.id, old=row.name, new=name or None
             )

@@ -6,6 +6,7 @@ alone is enough to run.
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -99,11 +100,11 @@ class Settings(BaseSettings):
         default_factory=_default_data_dir, description="Folder of the catalog and the embedded index."
     )
     database_url: str | None = Field(
-        default=None, description="SQLAlchemy address of the catalog; SQLite in data_dir unless set."
+        default=None, repr=False, description="SQLAlchemy address of the catalog; SQLite in data_dir unless set."
     )
     auto_upgrade: bool = Field(default=True, description="Upgrade the database schema when it is opened.")
-    media_roots: Annotated[tuple[Path, ...], NoDecode] | tuple[Path, ...] = Field(
-        default=(), description="Folders media may lie in; any folder where empty."
+    media_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(), description="Folders media may lie in, in a variable joined as in PATH; any folder where empty."
     )
     serving: str = Field(
         default="v4", description="The generation that serves at the first start; later only the alias says."
@@ -130,6 +131,19 @@ class Settings(BaseSettings):
         default=30.0, ge=0, description="How long the source index is kept current after a finalize."
     )
     disk_floor_mb: int = Field(default=512, ge=0, description="Free disk below which a migration refuses to start.")
+
+    @field_validator("data_dir")
+    @classmethod
+    def _stays_where_it_is(cls, given: Path) -> Path:
+        # SQLite opens its address again for every connection; a relative one would follow the working directory.
+        return given.expanduser().absolute()
+
+    @field_validator("media_roots", mode="before")
+    @classmethod
+    def _from_a_variable(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        return json.loads(given) if given.startswith("[") else [part for part in given.split(os.pathsep) if part]
 
     @classmethod
     def settings_customise_sources(

@@ -154,6 +154,7 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(["generation"], ["generations.name"], name=op.f("fk_projections_generation")),
         sa.PrimaryKeyConstraint("generation", "entity_id", name=op.f("pk_projections")),
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("projections", schema=None) as batch_op:
         batch_op.create_index("ix_projections_entity_id", ["entity_id"], unique=False)

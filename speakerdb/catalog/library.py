@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from speakerdb.catalog.database import Row, Transaction
-from speakerdb.catalog.schema import libraries, profiles, recordings, speakers, turns, work_items
+from speakerdb.catalog.schema import embeddings, libraries, profiles, recordings, speakers, turns, work_items
 from speakerdb.errors import InvalidInput, NotFound
 from speakerdb.reports import RecordingView
 from speakerdb.types import Fingerprint, Turn
@@ -82,8 +82,24 @@ def library_id(tx: Transaction, name: str) -> str:
     return str(found)
 
 
+MAX_NAME_LENGTH = 1000
+
+
+def storable(name: str, what: str) -> str:
+    """The name as it is. `InvalidInput` for one that is empty, too long, or that a database cannot hold (NUL, half of a
+    UTF-16 pair)."""
+    if not name.strip() or len(name) > MAX_NAME_LENGTH:
+        raise InvalidInput(f"The name of a {what} has 1 to {MAX_NAME_LENGTH} characters.", hint="Give it another one.")
+    if "\0" in name or any("\ud800" <= character <= "\udfff" for character in name):
+        raise InvalidInput(
+            f"The name of the {what} holds a character that cannot be stored.", hint="Give it another one."
+        )
+    return name
+
+
 def ensure_library(tx: Transaction, name: str, now: int) -> str:
     """The id of a library, made where it does not exist."""
+    storable(name, "library")
     found = tx.scalar(sa.select(libraries.c.id).where(libraries.c.name == name))
     if found is not None:
         return str(found)
@@ -232,7 +248,21 @@ _speakers_by_id = _speaker_columns.where(speakers.c.id.in_(sa.bindparam("ids", e
 
 def speakers_by_id(tx: Transaction, ids: Iterable[str]) -> dict[str, SpeakerRow]:
     """Speakers that exist, by id."""
-    return {row.id: SpeakerRow(*row) for row in tx.execute(_speakers_by_id, {"ids": list(ids)})}
+    return {row[0]: SpeakerRow(*row) for row in tx.execute(_speakers_by_id, {"ids": list(ids)}).all()}
+
+
+_searchable = (
+    _speaker_columns.add_columns(embeddings.c.seconds)
+    .join(embeddings, embeddings.c.entity_id == speakers.c.id)
+    .where(embeddings.c.generation == sa.bindparam("in_generation"), embeddings.c.reason.is_(None))
+    .where(speakers.c.id.in_(sa.bindparam("ids", expanding=True)))
+)
+
+
+def searchable_speakers(tx: Transaction, generation: str, ids: Iterable[str]) -> dict[str, tuple[SpeakerRow, float]]:
+    """Those of the speakers that exist and have a vector in a generation, with the seconds of speech it was pooled from."""
+    rows = tx.execute(_searchable, {"in_generation": generation, "ids": list(ids)}).all()
+    return {row[0]: (SpeakerRow(*row[:-1]), row[-1]) for row in rows}
 
 
 def list_speakers(

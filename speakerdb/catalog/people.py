@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from speakerdb.catalog.database import Transaction
-from speakerdb.catalog.library import new_id
+from speakerdb.catalog.library import new_id, storable
 from speakerdb.catalog.schema import embeddings, libraries, profiles, speakers
 from speakerdb.errors import InvalidInput
 from speakerdb.reports import ProfileView
@@ -121,8 +121,7 @@ def listed(tx: Transaction, *, library: str | None = None, profile: str | None =
 
 
 def _free(tx: Transaction, library: str, name: str) -> None:
-    if not name.strip():
-        raise InvalidInput("A profile needs a name.")
+    storable(name, "profile")
     taken = sa.select(profiles.c.id).where(
         profiles.c.library_id == library, profiles.c.name == name, profiles.c.merged_into.is_(None)
     )

@@ -216,12 +216,15 @@ def give_back(tx: Transaction, lease: Lease, items: Sequence[Item], now: int) ->
 
 def retry(tx: Transaction, now: int, **chosen: str | None) -> int:
     """Queue failed items of live generations again, from their first attempt on; filtered by generation, code and
-    recording. What another generation left is queued by the migration that makes it live again."""
+    recording. What another generation left is queued by the migration that makes it live again. A recording that is
+    named is tried again also where it was waived."""
+    states = ("failed",) if chosen.get("recording") is None else ("failed", "waived")
     live = sa.select(generations.c.name).where(generations.c.live)
     query = sa.update(work_items).where(
-        work_items.c.state == "failed", work_items.c.generation.in_(live), *_chosen(**chosen)
+        work_items.c.state.in_(states), work_items.c.generation.in_(live), *_chosen(**chosen)
     )
-    values = {"state": "queued", "attempts": 0, "error_code": None, "error_message": None, "updated_at": now}
+    cleared = dict.fromkeys(("error_code", "error_message", "waived_why"), None)
+    values = {"state": "queued", "attempts": 0, "updated_at": now} | cleared
     return tx.execute(query.values(**values)).rowcount
 
 

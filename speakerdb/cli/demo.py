@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 MARKER = ".speakerdb-demo"
 MARKER_TEXT = "Made by `speakerdb demo`, which may remove the folders `media` and `data` beside this file.\n"
 OWN_FOLDERS = ("media", "data")
+"""Emptied when the demo runs again. A folder `cache` beside them is kept."""
 NAMES = ("Ada", "Ben")
 SOURCE, TARGET = "v3", "v4"
 
@@ -284,6 +286,10 @@ def demo(
     from speakerdb.cli.session import open_service
 
     folder = folder.absolute()
+    # For the workers. Two threads of one small model wait for each other longer than they compute where other programs run
+    # too; and matplotlib, which pyannote.audio imports, would keep its list of fonts in the user's home.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["MPLCONFIGDIR"] = str(folder / "cache")
     chosen = choose_models({SOURCE: v3_model, TARGET: v4_model}, models)
     prepare(folder)
     story = Story({n: m.line for n, m in chosen.items()}, [n for n, m in sorted(chosen.items()) if m.stand_in])

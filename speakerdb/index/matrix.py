@@ -104,8 +104,16 @@ class Matrix:
             return
         ids, versions, kinds, libraries, recordings, profiles, blobs = zip(*live, strict=True)
         data = np.frombuffer(b"".join(blobs), "<f4").reshape(len(live), self._dimension)
-        self.reserve(self._count + sum(id not in self._place for id in ids))
-        places = np.fromiter((self._place_of(id) for id in ids), np.intp, len(ids))
+        places: slice | _Ints
+        if self._place.keys().isdisjoint(ids):  # all are new, as in the first reading of an index: they stand together
+            places = slice(self._count, self._count + len(ids))
+            self.reserve(places.stop)
+            self._place.update(zip(ids, range(places.start, places.stop), strict=True))
+            self._ids += ids
+            self._count = places.stop
+        else:
+            self.reserve(self._count + sum(id not in self._place for id in ids))
+            places = np.fromiter((self._place_of(id) for id in ids), np.intp, len(ids))
         self._vectors[places] = unit_rows(data)
         self._versions[places] = versions
         self._kinds[places] = _coded(self._kind_codes, kinds)
@@ -146,7 +154,9 @@ class Matrix:
             keep = self._kept(where)
             kept = int(np.count_nonzero(keep))
             k = min(k, kept)
-            if kept * 8 < self._count:  # Few rows are cheaper to copy than all are to multiply.
+            if kept == self._count:
+                keep = None
+            elif kept * 8 < self._count:  # Few rows are cheaper to copy than all are to multiply.
                 rows = np.flatnonzero(keep)
                 vectors = vectors[rows]
                 keep = None
@@ -160,7 +170,7 @@ class Matrix:
             block = queries[start : start + step]
             scores = narrow[start : start + step] @ vectors.T
             if keep is not None:
-                scores[:, ~keep] = -np.inf
+                scores[:, np.flatnonzero(~keep)] = -np.inf
             near = np.flatnonzero(scores >= (_floors(scores, k) - self._margin)[:, None])
             asked, places = np.divmod(near, len(vectors))
             if keep is not None:
@@ -212,7 +222,9 @@ class Matrix:
 
 def _coded(codes: dict[str | None, int], values: Sequence[str | None]) -> list[int]:
     """A small integer for each value; a value that was not seen before gets the next one."""
-    return [codes.setdefault(value, len(codes)) for value in values]
+    for value in dict.fromkeys(values):
+        codes.setdefault(value, len(codes))
+    return list(map(codes.__getitem__, values))
 
 
 def _is_any(

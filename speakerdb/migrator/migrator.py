@@ -117,6 +117,8 @@ class Migrator:
             self.recover(lease)
             source, wanted = self._endpoints(target)
             self._refuse_second()
+            if checked is not None and (checked.source, checked.target) != (source.name, wanted.name):
+                raise InvalidInput("This pre-flight was made for another migration.", hint="Make it again.")
             report = checked or self.preflight(target)
             if not report.passed and not force:
                 names = ", ".join(check.name for check in report.checks if check.verdict == "fail")
@@ -125,6 +127,10 @@ class Migrator:
                     hint="Mend what failed, or start with --force.",
                     report=report,
                 )
+            if wanted.index_name in self._index.indices():
+                # Nothing that is live, so it is what a start that died, or a database that was restored since, left:
+                # documents that SQL does not know would stay in it for ever.
+                self._drop(lease, wanted.index_name)
             self._serving.make_index(wanted)
             with self._catalog.job(lease) as tx:
                 # No recording may slip in between the work that is queued here and the generations it sees as live.
@@ -200,6 +206,7 @@ class Migrator:
             with self._catalog.read() as tx:
                 migration = self._active(tx, State.RUNNING, verb="finalize")
             source, target = self._generations[migration.source], self._generations[migration.target]
+            self._refuse_moved(source)
             self._projector.settle(target)
             report = self._measure(target)
             _refuse_unproven(report)
@@ -231,6 +238,7 @@ class Migrator:
             with self._catalog.read() as tx:
                 migration = self._active(tx, State.FINALIZED, verb="roll back")
             source, target = self._generations[migration.source], self._generations[migration.target]
+            self._refuse_moved(target)
             report = None
             if not now:
                 self._projector.settle(source)
@@ -391,14 +399,17 @@ class Migrator:
                         f"The index {name!r} is to be dropped, and the alias names it.",
                         hint="Somebody moved the alias by hand; say what should serve before going on.",
                     )
-                # As with a swap: a holder that was stopped here and wakes late finds its token gone, and drops nothing
-                # that was made under the same name since.
-                token = f"{TOKEN_PREFIX}drop-{migration.id}-{lease.epoch}"
-                self._index.update_aliases([AliasAction.add(token, name)])
-                self._catalog.renew(lease)
-                self._index.drop(name, token=token)
+                self._drop(lease, name)
             with self._catalog.job(lease) as tx:
                 journal.update_migration(tx, migration.id, drop_index=None)
+
+    def _drop(self, lease: Lease, name: str) -> None:
+        """As with a swap: a holder that was stopped here and wakes late finds its token gone, and drops nothing that was
+        made under the same name since."""
+        token = f"{TOKEN_PREFIX}drop-{name}-{lease.epoch}"
+        self._index.update_aliases([AliasAction.add(token, name)])
+        self._catalog.renew(lease)
+        self._index.drop(name, token=token)
 
     # Small parts
 
@@ -413,6 +424,12 @@ class Migrator:
         if wanted.name == source.name:
             raise Conflict(f"Generation {target!r} serves already.", hint="Choose another target with --to.")
         return source, wanted
+
+    def _refuse_moved(self, leaving: Generation) -> None:
+        """Before an intention is written that could not come true: `AliasMoved` unless the alias names what is to leave."""
+        serving = self._serving.resolve(fresh=True)
+        if serving.index != leaving.index_name:
+            raise AliasMoved(f"The alias names {serving.index}, and should name {leaving.index_name}.")
 
     def _refuse_second(self, tx: Transaction | None = None) -> None:
         if tx is None:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from speakerdb.catalog import journal, vectors
 from speakerdb.catalog.catalog import Catalog
+from speakerdb.catalog.leases import Lease
 from speakerdb.core.lifecycle import State
-from speakerdb.errors import AliasMissing, ConfigurationError, IndexMissing, LeaseHeld
+from speakerdb.errors import AliasMissing, ConfigurationError, IndexMissing, LeaseHeld, SafetyStop
 from speakerdb.index.port import VectorIndex
+from speakerdb.migrator.swap import TOKEN_PREFIX, remove_tokens
 from speakerdb.projector import Projector
 from speakerdb.types import SERVING_ALIAS, AliasAction, Generation
 
@@ -94,6 +96,12 @@ class Serving:
         An alias that is missing where documents or a live generation exist is never guessed: `resolve` reports it.
         """
         if SERVING_ALIAS in self._index.aliases():
+            with self._catalog.read() as tx:
+                if not journal.live_generations(tx):
+                    raise SafetyStop(
+                        "The index belongs to another database than this one, which knows no generation.",
+                        hint="Bring the database back, or move the index away to begin an empty library.",
+                    )
             return
         if any(info.documents or info.tombstones for info in self._index.indices().values()):
             return
@@ -108,8 +116,7 @@ class Serving:
                     journal.register_generation(tx, wanted, self._catalog.now())
                     journal.set_live(tx, wanted.name, live=True)
                 self.make_index(wanted)
-                if SERVING_ALIAS not in self._index.aliases():
-                    self._index.update_aliases([AliasAction.add(SERVING_ALIAS, wanted.index_name)])
+                self._give_alias(lease, wanted)
         except LeaseHeld:
             self._wait_for_alias()
 
@@ -139,10 +146,26 @@ class Serving:
             with self._catalog.job(lease) as tx:
                 vectors.raise_generation(tx, generation.name, self._catalog.now())
             written = projector.settle(generation).written
-            if SERVING_ALIAS not in self._index.aliases() and self.stated() == generation.name:
-                self._index.update_aliases([AliasAction.add(SERVING_ALIAS, generation.index_name)])
+            if self.stated() == generation.name:
+                self._give_alias(lease, generation)
             self.forget()
             return written
+
+    def _give_alias(self, lease: Lease, generation: Generation) -> None:
+        """The alias gets a target where it has none: under a one-time token, as in a swap.
+
+        Otherwise a holder that was stopped here, and wakes after the next one's migration, would give it a second target.
+        """
+        self._catalog.renew(lease)
+        remove_tokens(self._index)
+        if SERVING_ALIAS in self._index.aliases():
+            return
+        token = f"{TOKEN_PREFIX}first-{lease.epoch}"
+        self._index.update_aliases([AliasAction.add(token, generation.index_name)])
+        self._catalog.renew(lease)
+        self._index.update_aliases(
+            [AliasAction.remove(token, generation.index_name), AliasAction.add(SERVING_ALIAS, generation.index_name)]
+        )
 
     def _wait_for_alias(self) -> None:
         """Another process is starting the same installation for the first time."""

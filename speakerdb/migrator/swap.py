@@ -68,16 +68,18 @@ def remove_tokens(index: VectorIndex, keep: str | None = None) -> None:
 def has_happened(index: VectorIndex, migration: MigrationRow, *, source: str, target: str) -> bool:
     """Decide an intention whose token is gone: whether the alias names the index that it was to name.
 
+    An alias that names nothing went with its index, which is then built again; as both are kept current until a
+    migration's end, the index that served before the swap is a safe answer whether it had happened or not.
     `SafetyStop` when it names neither index: somebody else moved it, and a person must say what serves.
     """
     entering, leaving = (target, source) if migration.state is State.FINALIZING else (source, target)
     now = index.aliases().get(migration.alias, ())
     if now == (entering,):
         return True
-    if now == (leaving,):
+    if now in ((leaving,), ()):
         return False
     raise SafetyStop(
-        f"The alias {migration.alias!r} names {', '.join(now) or 'nothing'}, and should name {leaving} or {entering}.",
+        f"The alias {migration.alias!r} names {', '.join(now)}, and should name {leaving} or {entering}.",
         hint="Somebody moved it by hand; put it back on one of the two, then run this again.",
         targets=list(now),
     )

@@ -100,7 +100,7 @@ class Process:
 
     def _pass(self, label: str, *, inside: bool = False) -> None:
         self.points.append(label)
-        if self._at is None or self._at[0] >= len(self.points) or (inside and not self.world.may_act_inside):
+        if self._at is None or len(self.points) < self._at[0] or (inside and not self.world.may_act_inside):
             return
         action, self._at = self._at[1], None
         self.disturbed = True

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,9 +48,12 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.setattr(session, "open_service", lambda settings: opened(run.db, run.settings, settings))
     monkeypatch.setattr("speakerdb.cli.db.upgrade_schema", lambda _: "0001")
     monkeypatch.setenv("SPEAKERDB_DATA_DIR", str(tmp_path / "data"))
-    # Set first, so that what `--config` writes there is taken back with it.
-    monkeypatch.setenv("SPEAKERDB_CONFIG", "none")
-    monkeypatch.delenv("SPEAKERDB_CONFIG")
+    # Set first, so that what `--config` and the demo write there is taken back.
+    for name in ("SPEAKERDB_CONFIG", "MPLCONFIGDIR", "OMP_NUM_THREADS"):
+        value = os.environ.get(name)
+        monkeypatch.setenv(name, value or "")
+        if value is None:
+            monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     return run
 

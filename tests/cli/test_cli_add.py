@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import CommandLine
 
-from speakerdb.errors import DatabaseUnavailable, MediaMissing, NoAudioTrack
+from speakerdb.errors import DatabaseUnavailable, InvalidTurns, MediaMissing
 
 Rttm = Callable[..., Path]
 
@@ -101,7 +101,7 @@ def test_what_cannot_be_meant(args: list[str], cli: CommandLine, rttm: Rttm) -> 
 
 def test_one_bad_file_does_not_stop_the_others(cli: CommandLine, rttm: Rttm) -> None:
     rttm("one", "two", "three")
-    cli.db.refused_files = {"one.wav": MediaMissing("It is not there."), "two.wav": NoAudioTrack("No sound.")}
+    cli.db.refused_files = {"one.wav": MediaMissing("It is not there."), "two.wav": InvalidTurns("Not turns.")}
     ran = cli("add", "one.wav", "two.wav", "three.wav", "--turns", "turns.rttm")
     assert ran.exit_code == MediaMissing.exit_code
     assert "rec-three" in ran.out

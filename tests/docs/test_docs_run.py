@@ -27,6 +27,8 @@ STAND_INS = {
     "SPEAKERDB_GENERATIONS__V4__FAMILY": "spectral",
     "SPEAKERDB_GENERATIONS__V4__MODEL": "spectral-b",
     "SPEAKERDB_DISK_FLOOR_MB": "0",
+    # Without weights there is nothing to load and nothing that could hang: a process less for each command.
+    "SPEAKERDB_EXECUTOR": "inline",
 }
 
 
@@ -77,7 +79,7 @@ def _run(page: Page, folder: Path) -> dict[int, str]:
             script.append(f"{{\n{block.code}}} >{printed} 2>&1 </dev/null")
         else:
             (folder / f"example_{block.line}.py").write_text(block.code, encoding="utf-8")
-            script.append(f"python example_{block.line}.py >{printed} 2>&1 </dev/null")
+            script.append(f"env -u SPEAKERDB_EXECUTOR python example_{block.line}.py >{printed} 2>&1 </dev/null")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("SPEAKERDB_")},
         **STAND_INS,

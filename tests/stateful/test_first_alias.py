@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from speakerdb.errors import Conflict, IndexMissing, IndexUnavailable
+from speakerdb.index.embedded import EmbeddedIndex
 from speakerdb.service import SpeakerDB
 from speakerdb.settings import Settings
 from speakerdb.testing.factories import FakeExecutor, fake_settings, silence, two_voices
 from speakerdb.testing.faults import Fault, FaultQueue, FaultyIndex
 from speakerdb.testing.invariants import check
 from speakerdb.testing.machine_world import Clock
-from speakerdb.index.embedded import EmbeddedIndex
 from speakerdb.types import SERVING_ALIAS
 
 
@@ -89,7 +89,8 @@ def test_an_alias_change_of_a_first_start_arrives_after_a_migration(empty: Setti
     stage.faults.next("update_aliases", *[Fault.PASS] * nth, Fault.HOLD)
     with closing(stage.index):
         with suppress(IndexUnavailable):
-            stage.open(FaultyIndex(stage.index, FaultQueue()))
+            stage.open(FaultyIndex(stage.index, FaultQueue())).close()
+            stage.index = FaultyIndex(EmbeddedIndex(empty.index_path), stage.faults)
         if stage.index.held:
             stage.other()
             stage.index.deliver_late()

@@ -6,20 +6,23 @@ alias change, and the outcome is decided.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from speakerdb.errors import AliasMoved, Conflict, GateFailed, IndexMissing, IndexUnavailable, LeaseLost, SpeakerDBError
+from speakerdb.errors import AliasMoved, Conflict, GateFailed, IndexMissing, IndexUnavailable
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import silence, two_voices
 from speakerdb.testing.faults import Fault, SimulatedCrash
 from speakerdb.testing.machine_world import World, die
 from speakerdb.types import SERVING_ALIAS
 
-STARTING = "fresh"
+THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+"""Everything with everything; otherwise each point with some of the others, and the points around alias changes with all."""
+
 VERBS: dict[str, tuple[str, Callable[[SpeakerDB], object]]] = {
     "start": ("fresh", lambda db: db.start_migration("v4", force=True)),
     "cancel": ("running", lambda db: db.cancel()),
@@ -94,18 +97,20 @@ def _decided(world: World) -> None:
     if view.active is not None and view.active.state == "running":
         db.finalize()
         view = world.heal()
-    assert not any(alias.startswith("speakers-swap-") for alias in view.aliases) or view.active is None or True
     for speaker in db.speakers():
         assert db.match(speaker=speaker.id).generation == view.aliases[SERVING_ALIAS][0].removeprefix("speakers_")
 
 
-@pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("verb", VERBS)
 def test_a_holder_is_stopped_at_each_point_and_wakes_late(libraries: dict[str, Path], verb: str, other: str) -> None:
     library = libraries[VERBS[verb][0]]
     for point, label in enumerate(_points(library, verb), start=1):
         if label == "before commit":
             continue  # a transaction that is open keeps the others out: nobody is stopped there for long
+        near = verb in ("finalize", "rollback") and label.endswith(("update_aliases", "drop"))
+        if not (THOROUGH or near or _turn(point, other)):
+            continue
         with closing(World(library)) as world:
             world.check()
             first, second = world.processes
@@ -117,43 +122,50 @@ def test_a_holder_is_stopped_at_each_point_and_wakes_late(libraries: dict[str, P
                     world.check()
 
             first.arm(point, take_over)
-            try:
-                VERBS[verb][1](first.db)
-            except (Conflict, GateFailed, IndexMissing) as error:
-                note = f"{type(error).__name__}"  # it lost the lease, or the state is another one now
-            else:
-                note = "went through"
-            try:
+            # It lost the lease, or the state is another one now; or it went through.
+            with _told(f"{verb} is stopped at point {point} ({label}), the other {other}"):
+                with suppress(Conflict, GateFailed, IndexMissing):
+                    VERBS[verb][1](first.db)
+                assert first.disturbed
                 world.check()
                 _decided(world)
-            except BaseException as error:
-                error.add_note(f"{verb}, stopped at point {point} ({label}), the other {other}: {note}")
-                raise
 
 
-@pytest.mark.parametrize("elsewhere", [False, True])
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_holder_dies_at_each_point(libraries: dict[str, Path], verb: str, elsewhere: bool) -> None:
+def test_a_holder_dies_at_each_point(libraries: dict[str, Path], verb: str) -> None:
     library = libraries[VERBS[verb][0]]
     for point, label in enumerate(_points(library, verb), start=1):
-        with closing(World(library)) as world:
-            world.check()
-            world.may_act_inside = True
-            first, second = world.processes
-            first.arm(point, die)
-            with pytest.raises(SimulatedCrash):
-                VERBS[verb][1](first.db)
-            world.kill(0, elsewhere=elsewhere)
-            try:
+        for elsewhere in (False, True):
+            if not THOROUGH and elsewhere == bool(point % 2):
+                continue
+            with closing(World(library)) as world:
                 world.check()
-                if elsewhere:
-                    world.jump(world.settings.lease_seconds + 1)
-                second.db.work()
-                world.check()
-                _decided(world)
-            except BaseException as error:
-                error.add_note(f"{verb}, died at point {point} ({label})")
-                raise
+                world.may_act_inside = True
+                first, second = world.processes
+                first.arm(point, die)
+                with _told(f"{verb} dies at point {point} ({label}), {elsewhere=}"):
+                    with pytest.raises(SimulatedCrash):
+                        VERBS[verb][1](first.db)
+                    world.kill(0, elsewhere=elsewhere)
+                    world.check()
+                    if elsewhere:
+                        world.jump(world.settings.lease_seconds + 1)
+                    second.db.work()
+                    world.check()
+                    _decided(world)
+
+
+def _turn(point: int, other: str) -> bool:
+    return list(OTHERS).index(other) == point % len(OTHERS)
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(what)
+        raise
 
 
 CHANGES = [
@@ -172,13 +184,17 @@ def test_each_alias_change_is_lost_or_late(libraries: dict[str, Path], verb: str
     moments = range(len(OTHERS[other]) + 1) if fault is Fault.HOLD else range(1)
     for nth in range(changes):
         for moment in moments:
+            if not (
+                THOROUGH or (verb in ("finalize", "rollback") and fault is Fault.HOLD) or _turn(nth + moment, other)
+            ):
+                continue
             with closing(World(library)) as world:
                 world.check()
                 first, second = world.processes
                 first.inject(fault, nth)
-                with suppress(IndexUnavailable, Conflict):
-                    VERBS[verb][1](first.db)
-                try:
+                with _told(f"{verb}: change {nth} {fault}, arrives at {moment}, the other {other}"):
+                    with suppress(IndexUnavailable, Conflict):
+                        VERBS[verb][1](first.db)
                     world.check()
                     for place, each in enumerate(OTHERS[other]):
                         if place == moment and world.held:
@@ -186,9 +202,6 @@ def test_each_alias_change_is_lost_or_late(libraries: dict[str, Path], verb: str
                         _do(second.db, each)
                         world.check()
                     _decided(world)
-                except BaseException as error:
-                    error.add_note(f"{verb}: change {nth} {fault}, arrives at {moment}, the other {other}")
-                    raise
 
 
 @pytest.mark.parametrize("verb", ["finalize", "rollback"])
@@ -199,15 +212,12 @@ def test_a_late_swap_arrives_at_each_point_of_its_own_recovery(libraries: dict[s
         with closing(World(library)) as world:
             world.check()
             first = world.processes[0]
-            swap = sum(label == "before update_aliases" for label in _points(library, verb)[:-1])
             first.inject(Fault.HOLD, 1)  # the first change puts the token, the second is the swap
-            assert swap >= 2
 
             def arrive(world: World = world) -> None:
                 if world.held:
                     world.deliver_late()
 
-            passed = first.points
             first.arm(point, arrive)
             try:
                 VERBS[verb][1](first.db)

@@ -187,6 +187,7 @@ class IndexExists(Conflict):
     """An index of this name exists with another dimension or for another generation."""
 
     code = "index-exists"
+    default_hint = "Look at what it holds; if nobody needs it, remove it and run this again."
 
 
 class MediaError(SpeakerDBError):

@@ -75,7 +75,9 @@ class ProcessExecutor:
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
             self._context = _RecordingContext()
-            self._pool = ProcessPoolExecutor(self.width, mp_context=self._context, initializer=_initialise_worker)
+            self._pool = ProcessPoolExecutor(
+                self.width, mp_context=self._context, initializer=_initialise_worker, initargs=(self.width,)
+            )
         return self._pool
 
     def restart(self) -> None:
@@ -124,7 +126,10 @@ def _portable(function: Callable[[Task], Result], task: Task) -> Result:
         raise
 
 
-def _initialise_worker() -> None:
+def _initialise_worker(workers: int) -> None:
+    if workers > 1:
+        # The workers share the cores. Read by the numeric libraries when the model is first imported.
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
     # Ctrl-C reaches the whole group; the coordinator decides what becomes of the work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

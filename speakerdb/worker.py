@@ -61,13 +61,12 @@ class Worker:
         self._migrator.recover_if_needed()
         stop = stop or (lambda: False)
         with self._catalog.holding(LEASE_NAME) as lease:
-            self._extraction.begin(lease)
-            return self._drain(lease, _Meter(self._catalog, on_event), stop, limit, forever)
+            begun = self._extraction.begin(lease)
+            return self._drain(lease, begun, _Meter(self._catalog, on_event), stop, limit, forever)
 
     def _drain(
-        self, lease: Lease, meter: _Meter, stop: Callable[[], bool], limit: int | None, forever: bool
+        self, lease: Lease, total: StepReport, meter: _Meter, stop: Callable[[], bool], limit: int | None, forever: bool
     ) -> WorkReport:
-        total = StepReport()
         written = ProjectionReport()
         pooled_at = time.monotonic()
         stopped: Stopped = "drained"

@@ -13,6 +13,9 @@ from speakerdb.catalog.holders import Holder
 from speakerdb.catalog.leases import Lease
 from speakerdb.errors import LeaseHeld, WritesFenced
 
+LONGEST_FENCE = 60.0
+"""Seconds. No fence is set to stand longer than this, or than a writer's patience where that is more."""
+
 
 class Catalog:
     """SQL, as the use cases see it. Every row function takes a transaction that was opened here."""
@@ -63,7 +66,7 @@ class Catalog:
         deadline = time.monotonic() + self._fence_patience
         while True:
             with self.job(lease) as tx:
-                if not leases.fenced(tx, self.now()):
+                if not leases.fenced(tx, self.now(), max(self._fence_patience, LONGEST_FENCE)):
                     yield tx
                     return
             if time.monotonic() >= deadline:

@@ -133,3 +133,21 @@ def upsert(dialect: str, table: sa.Table) -> Any:
     if dialect != "sqlite":
         raise ConfigurationError(f"Databases of the kind {dialect!r} are not supported.")
     return sqlite.insert(table)
+
+
+@contextmanager
+def savepoint(tx: Transaction) -> Iterator[None]:
+    """A part of a transaction that is taken back alone when it raises.
+
+    Not after a `BackendError`: SQLite ends the whole transaction by itself when the disk is full, and whatever came after
+    that would be committed statement by statement. It goes through, and takes the transaction with it.
+    """
+    nested = tx.begin_nested()
+    try:
+        yield
+    except BackendError:
+        raise
+    except BaseException:
+        nested.rollback()
+        raise
+    nested.commit()

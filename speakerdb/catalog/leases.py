@@ -104,10 +104,13 @@ _fence = sa.select(fences.c.holder, fences.c.expires_at).where(fences.c.name == 
 _fence_shared = _fence.with_for_update(read=True)
 
 
-def fenced(tx: Transaction, now: int) -> bool:
-    """Whether writers of the library must wait. Keeps the fence from rising until this transaction ends."""
+def fenced(tx: Transaction, now: int, longest: float) -> bool:
+    """Whether writers of the library must wait. Keeps the fence from rising until this transaction ends.
+
+    An expiry that is more than `longest` seconds ahead means that the clock was moved back, and counts as expired.
+    """
     row = tx.execute(_fence_shared).one_or_none()
-    return row is not None and row.holder is not None and row.expires_at > now
+    return row is not None and row.holder is not None and now < row.expires_at <= now + int(longest * 1e6)
 
 
 def exclude_writers(tx: Transaction) -> None:
@@ -119,11 +122,15 @@ def exclude_writers(tx: Transaction) -> None:
 def raise_fence(tx: Transaction, holder: str, now: int, seconds: float) -> bool:
     """Make the library's writers wait for at most `seconds`. False if somebody else's fence stands."""
     exclude_writers(tx)
+    length = int(seconds * 1e6)
+    free = sa.or_(
+        fences.c.holder.is_(None),
+        fences.c.holder == holder,
+        fences.c.expires_at <= now,
+        fences.c.expires_at > now + 2 * length,
+    )
     result = tx.execute(
-        sa.update(fences)
-        .where(fences.c.name == LIBRARY_FENCE)
-        .where(sa.or_(fences.c.holder.is_(None), fences.c.holder == holder, fences.c.expires_at <= now))
-        .values(holder=holder, expires_at=now + int(seconds * 1e6))
+        sa.update(fences).where(fences.c.name == LIBRARY_FENCE, free).values(holder=holder, expires_at=now + length)
     )
     return result.rowcount == 1
 

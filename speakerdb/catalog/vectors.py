@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -348,7 +349,7 @@ def purge(tx: Transaction, generation: str) -> None:
     tx.execute(sa.delete(work_items).where(work_items.c.generation == generation))
 
 
-def _document(row: Row) -> Document:
+def _document(row: Any) -> Document:
     """A row of `_expected`, in the order of its columns."""
     id, kind_value, version, home, deleted, blob, speaker, recording, member_of, person = row
     kind = _KINDS[kind_value]

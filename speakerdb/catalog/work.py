@@ -132,9 +132,10 @@ def take(
     return items
 
 
-def reclaim(tx: Transaction, lease: Lease, now: int) -> tuple[int, int]:
-    """Queue again what earlier holders of the lease had taken and left: (queued again, failed as `worker-died`)."""
+def reclaim(tx: Transaction, lease: Lease, now: int) -> list[ItemError]:
+    """Queue again what earlier holders of the lease had taken and left; those that have now failed as `worker-died`."""
     left = (work_items.c.state == "taken") & (work_items.c.taken_epoch < lease.epoch)
+    message = f"The process died {MAX_ATTEMPTS} times while this recording was being worked on."
     failed = tx.execute(
         sa.update(work_items)
         .where(left, work_items.c.attempts >= MAX_ATTEMPTS)
@@ -142,14 +143,13 @@ def reclaim(tx: Transaction, lease: Lease, now: int) -> tuple[int, int]:
             state="failed",
             taken_epoch=None,
             error_code=WorkerDied.code,
-            error_message=f"The process died {MAX_ATTEMPTS} times while this recording was being worked on.",
+            error_message=message,
             updated_at=now,
         )
-    ).rowcount
-    queued = tx.execute(
-        sa.update(work_items).where(left).values(state="queued", taken_epoch=None, updated_at=now)
-    ).rowcount
-    return queued, failed
+        .returning(work_items.c.recording_id, work_items.c.generation, work_items.c.attempts)
+    ).all()
+    tx.execute(sa.update(work_items).where(left).values(state="queued", taken_epoch=None, updated_at=now))
+    return [ItemError(row.recording_id, row.generation, WorkerDied.code, message, row.attempts) for row in failed]
 
 
 _mine = (work_items.c.id == sa.bindparam("item_id")) & (work_items.c.taken_epoch == sa.bindparam("epoch"))

@@ -18,11 +18,12 @@ import numpy as np
 
 from speakerdb.catalog import journal, library, people, vectors, work
 from speakerdb.catalog.catalog import Catalog
-from speakerdb.catalog.database import Transaction
+from speakerdb.catalog.database import Transaction, savepoint
 from speakerdb.catalog.leases import Lease
 from speakerdb.catalog.vectors import EmbeddingRow
 from speakerdb.catalog.work import Item
 from speakerdb.errors import (
+    BackendError,
     DimensionMismatch,
     ExtractionError,
     NotFinite,
@@ -102,11 +103,11 @@ class Extraction:
         """Hold in-memory sound until its recording is extracted."""
         self._waveforms[recording_id] = waveform
 
-    def begin(self, lease: Lease) -> int:
-        """Queue again what a coordinator before this one had taken and left; how many."""
+    def begin(self, lease: Lease) -> StepReport:
+        """Queue again what a coordinator before this one had taken and left; what has failed by that is reported."""
         with self._catalog.change(lease) as tx:
-            queued, _ = work.reclaim(tx, lease, self._catalog.now())
-        return queued
+            failed = work.reclaim(tx, lease, self._catalog.now())
+        return StepReport(failed=len(failed), errors=failed)
 
     def step(
         self,
@@ -224,8 +225,10 @@ class Extraction:
                 try:
                     if isinstance(one.result, SpeakerDBError):
                         raise one.result
-                    with tx.begin_nested():
+                    with savepoint(tx):
                         self._store(tx, lease, one, one.result, counted)
+                except BackendError:
+                    raise  # not this recording's fault, and the transaction may be over
                 except SpeakerDBError as error:
                     self._fail(tx, lease, one, error, counted)
         report.add(counted)

@@ -127,9 +127,10 @@ class Migrator:
                     hint="Mend what failed, or start with --force.",
                     report=report,
                 )
-            if wanted.index_name in self._index.indices():
-                # Nothing that is live, so it is what a start that died, or a database that was restored since, left:
-                # documents that SQL does not know would stay in it for ever.
+            found = self._index.indices().get(wanted.index_name)
+            if found is not None and found.metadata == self._serving.metadata(wanted):
+                # Ours and not live, so it is what a start that died, or a database that was restored since, left:
+                # documents that SQL does not know would stay in it for ever. Another's is refused below.
                 self._drop(lease, wanted.index_name)
             self._serving.make_index(wanted)
             with self._catalog.job(lease) as tx:

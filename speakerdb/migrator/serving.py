@@ -120,13 +120,14 @@ class Serving:
         except LeaseHeld:
             self._wait_for_alias()
 
+    @staticmethod
+    def metadata(generation: Generation) -> Mapping[str, str]:
+        """What marks an index as this generation's."""
+        return {"generation": generation.name, "fingerprint": generation.fingerprint}
+
     def make_index(self, generation: Generation) -> None:
         """The generation's concrete index and write alias, where they are not there yet."""
-        self._index.create(
-            generation.index_name,
-            generation.dimension,
-            {"generation": generation.name, "fingerprint": generation.fingerprint},
-        )
+        self._index.create(generation.index_name, generation.dimension, self.metadata(generation))
         if generation.write_alias not in self._index.aliases():
             self._index.update_aliases([AliasAction.add(generation.write_alias, generation.index_name)])
 

@@ -20,8 +20,6 @@ def main() -> None:
     import alembic.command
     import alembic.config
 
-    import speakerdb.models.spectral
-    import speakerdb.service
     from speakerdb.cli.main import main as command_line
 
     del alembic

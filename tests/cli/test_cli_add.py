@@ -109,7 +109,7 @@ def test_one_bad_file_does_not_stop_the_others(cli: CommandLine, rttm: Rttm) -> 
     ran = cli("add", "one.wav", "two.wav", "three.wav", "--turns", "turns.rttm", "--json")
     assert [r["error"] and r["error"]["code"] for r in ran.json["recordings"]] == [
         "media-missing",
-        "no-audio-track",
+        "invalid-turns",
         None,
     ]
     assert ran.json["error"]["code"] == "media-missing"

@@ -90,11 +90,11 @@ def everything(data: Path) -> dict[str, Any]:
     return found
 
 
-def rows(data: Path, sql: str, file: str = "catalog.db") -> list[tuple[Any, ...]]:
+def rows(data: Path, sql: str, *values: object, file: str = "catalog.db") -> list[tuple[Any, ...]]:
     """Rows of a query on a connection of our own; what it writes is committed."""
     connection = sqlite3.connect(data / file)
     try:
-        found = connection.execute(sql).fetchall()
+        found = connection.execute(sql, values).fetchall()
         connection.commit()
         return found
     finally:

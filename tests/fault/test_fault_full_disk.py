@@ -45,7 +45,7 @@ def limit_catalog(db: SpeakerDB, more: int | None) -> None:
 
 def limit_index(db: SpeakerDB, more: int | None) -> None:
     assert isinstance(db.index, EmbeddedIndex)
-    writer = db.index._writer
+    writer = db.index._file._writer
     (pages,) = writer.execute("PRAGMA page_count").fetchone()
     writer.execute(f"PRAGMA max_page_count = {NO_LIMIT if more is None else pages + more}")
 
@@ -53,7 +53,7 @@ def limit_index(db: SpeakerDB, more: int | None) -> None:
 def whole(db: SpeakerDB, count: int) -> None:
     """Every recording with its two voices, in SQL and in the index."""
     data = db.settings.data_dir
-    assert rows(data, "PRAGMA integrity_check") == rows(data, "PRAGMA integrity_check", "index.db") == [("ok",)]
+    assert rows(data, "PRAGMA integrity_check") == rows(data, "PRAGMA integrity_check", file="index.db") == [("ok",)]
     assert rows(data, "SELECT count(*) FROM recordings") == [(count,)]
     assert rows(data, "SELECT count(*) FROM speakers") == rows(data, "SELECT count(*) FROM turns") == [(2 * count,)]
     assert rows(data, "SELECT state, count(*) FROM work_items GROUP BY state") == [("done", count)]
@@ -75,7 +75,7 @@ def test_the_catalog_is_full_while_recordings_are_added(tmp_path: Path) -> None:
         assert rows(tmp_path, "SELECT count(*) FROM speakers") == [(2 * count,)]
         before = everything(tmp_path)
         with pytest.raises(StorageFull):
-            db.create_profile("x" * 100_000)
+            add(db, count)
         assert everything(tmp_path) == before
         limit_catalog(db, None)
         add(db, count)

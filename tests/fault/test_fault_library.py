@@ -34,8 +34,9 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def speaker(cli: CommandLine, recording: str, label: str) -> str:
     ((found,),) = rows(
         cli.data,
-        "SELECT s.id FROM speakers s JOIN recordings r ON r.id = s.recording_id"  # noqa: S608
-        f" WHERE r.path LIKE '%/{recording}.wav' AND s.label = '{label}'",
+        "SELECT s.id FROM speakers s JOIN recordings r ON r.id = s.recording_id WHERE r.path LIKE ? AND s.label = ?",
+        f"%/{recording}.wav",
+        label,
     )
     return str(found)
 
@@ -202,7 +203,11 @@ def test_an_index_that_is_lost(cli: CommandLine) -> None:
     assert status.exit_code == 0
     assert any("speakerdb index rebuild v3" in warning for warning in status.json["warnings"])
     who = speaker(cli, "talk00", "B")
-    for args in (["match", "--speaker", who], ["migrate", "start", "--to", "v4"], ["migrate", "start", "--to", "v4", "--dry-run"]):  # noqa: E501
+    for args in (
+        ["match", "--speaker", who],
+        ["migrate", "start", "--to", "v4"],
+        ["migrate", "start", "--to", "v4", "--dry-run"],
+    ):
         error = cli.refused(*args, code="alias-missing", exit_code=5)
         assert "speakerdb index rebuild v3" in error["hint"]
     # SQL goes on: what is new is extracted, and only its document has to wait.
@@ -277,15 +282,13 @@ def test_an_index_restored_from_an_older_copy(cli: CommandLine) -> None:
 
 def test_an_alias_that_somebody_moved(cli: CommandLine) -> None:
     cli.ok("migrate", "start", "--to", "v4")
-    rows(cli.data, "DELETE FROM aliases WHERE alias = 'speakers'", "index.db")
-    error = cli.refused(
-        "match", "--speaker", speaker(cli, "talk00", "B"), code="alias-missing", exit_code=5
-    )
+    rows(cli.data, "DELETE FROM aliases WHERE alias = 'speakers'", file="index.db")
+    error = cli.refused("match", "--speaker", speaker(cli, "talk00", "B"), code="alias-missing", exit_code=5)
     assert "speakerdb index rebuild v3" in error["hint"]
     cli.refused("migrate", "finalize", "--yes", code="alias-missing", exit_code=5)
-    rows(cli.data, "INSERT INTO aliases SELECT 'speakers', id FROM indices WHERE name = 'speakers_v4'", "index.db")
+    rows(cli.data, "INSERT INTO aliases SELECT 'speakers', id FROM indices WHERE name = 'speakers_v4'", file="index.db")
     cli.refused("migrate", "finalize", "--yes", code="alias-moved", exit_code=5)
-    rows(cli.data, "DELETE FROM aliases WHERE alias = 'speakers'", "index.db")
+    rows(cli.data, "DELETE FROM aliases WHERE alias = 'speakers'", file="index.db")
     cli.ok("index", "rebuild", "v3")
     assert cli.ok("migrate", "finalize", "--yes")["serving"] == "v4"
 

@@ -201,5 +201,5 @@ def test_a_truncated_file_that_still_opens(name: str, cli: CommandLine) -> None:
         (error,) = worked.json["errors"]
         assert error["code"] in ("media-too-short", "media-unreadable")
         assert worked.exit_code == 6
-        bad = error["recording_id"]
-        assert rows(cli.data, f"SELECT 1 FROM embeddings e JOIN speakers s ON s.id = e.entity_id WHERE recording_id = '{bad}'") == []  # noqa: E501, S608
+        sql = "SELECT 1 FROM embeddings e JOIN speakers s ON s.id = e.entity_id WHERE s.recording_id = ?"
+        assert rows(cli.data, sql, error["recording_id"]) == []

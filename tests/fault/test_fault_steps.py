@@ -90,7 +90,9 @@ def filled(folder: Path, clock: Later, plan: FaultQueue | None = None) -> Speake
 def is_as_if_nothing_had_happened(db: SpeakerDB) -> None:
     data = db.settings.data_dir
     assert rows(data, "SELECT state, count(*) FROM work_items GROUP BY state") == [("done", RECORDINGS)]
-    assert rows(data, "SELECT count(*) FROM projections WHERE version <> indexed_version OR rejected_version > 0") == [(0,)]
+    assert rows(data, "SELECT count(*) FROM projections WHERE version <> indexed_version OR rejected_version > 0") == [
+        (0,)
+    ]
     speakers = db.speakers()
     assert len(speakers) == 2 * RECORDINGS
     assert sum(s.name is not None for s in speakers) == RECORDINGS
@@ -128,7 +130,9 @@ def crashes(act: Callable[[], Any]) -> bool:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_crash_at_every_commit_of_work(when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Later) -> None:
+def test_a_crash_at_every_commit_of_work(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Later
+) -> None:
     crashing = Crashing(monkeypatch)
     with filled(tmp_path / "whole", clock) as db:
         begun = crashing.commits
@@ -152,7 +156,9 @@ def test_a_crash_at_every_commit_of_work(when: str, tmp_path: Path, monkeypatch:
             assert rows(folder, "SELECT max(attempts) FROM work_items") <= [(2,)]
 
 
-@pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.LOSE_REQUEST, Fault.LOSE_ACK, Fault.PART])
+@pytest.mark.parametrize(
+    "fault", [Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.LOSE_REQUEST, Fault.LOSE_ACK, Fault.PART]
+)
 @pytest.mark.parametrize("number", [0, 2])
 def test_a_bulk_write_that_goes_wrong(fault: Fault, number: int, tmp_path: Path, clock: Later) -> None:
     """The row still says "project me"; a document that is there already is recognised, not written over."""

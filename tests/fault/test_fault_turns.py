@@ -46,9 +46,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 def test_rttm_that_is_wrong_in_one_line(line: str, cli: CommandLine) -> None:
     turns = cli.folder / "given.rttm"
     turns.write_text(GOOD + line + "\n" + GOOD)
-    cli.refused(
-        "add", cli.folder / "media" / "talk00.wav", "--turns", turns, code="invalid-turns", exit_code=4
-    )
+    cli.refused("add", cli.folder / "media" / "talk00.wav", "--turns", turns, code="invalid-turns", exit_code=4)
 
 
 @pytest.mark.parametrize(
@@ -75,12 +73,12 @@ def test_rttm_that_is_wrong_in_one_line(line: str, cli: CommandLine) -> None:
 def test_json_turns_that_are_wrong(text: str, cli: CommandLine) -> None:
     turns = cli.folder / "given.json"
     turns.write_text(text)
-    cli.refused(
-        "add", cli.folder / "media" / "talk00.wav", "--turns", turns, code="invalid-turns", exit_code=4
-    )
+    cli.refused("add", cli.folder / "media" / "talk00.wav", "--turns", turns, code="invalid-turns", exit_code=4)
 
 
-@pytest.mark.parametrize(("name", "text"), [("given.rttm", ""), ("given.rttm", "; nobody\n"), ("given.json", "[]"), ("given.json", " ")])  # noqa: E501
+@pytest.mark.parametrize(
+    ("name", "text"), [("given.rttm", ""), ("given.rttm", "; nobody\n"), ("given.json", "[]"), ("given.json", " ")]
+)
 def test_no_turns_at_all(name: str, text: str, cli: CommandLine) -> None:
     media = cli.folder / "media" / "talk00.wav"
     turns = cli.folder / name
@@ -112,9 +110,7 @@ def test_a_turns_file_that_cannot_be_read(cli: CommandLine) -> None:
 )
 def test_arguments_of_add(args: list[str], code: str, exit_code: int, cli: CommandLine) -> None:
     media = cli.folder / "media"
-    cli.refused(
-        "add", media / "talk00.wav", "--turns", media / "all.rttm", *args, code=code, exit_code=exit_code
-    )
+    cli.refused("add", media / "talk00.wav", "--turns", media / "all.rttm", *args, code=code, exit_code=exit_code)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ PATIENCE = 60.0
 class TouchyLoader:
     """A model whose process dies at loud sound and hangs at faint sound: what a broken decoder does to it."""
 
-    inner: Loader = Loader()
+    inner: Loader = field(default_factory=Loader)
 
     def __call__(self, generation: Generation) -> LoadedModel:
         loaded = self.inner(generation)
@@ -111,7 +111,7 @@ def test_a_recording_that_hangs_is_ended_after_its_time(tmp_path: Path) -> None:
     db, (hanging, other) = library(tmp_path, 0.005, 0.5)
     with db:
         # Two attempts are behind it, so that the test need not wait for them.
-        rows(db.settings.data_dir, f"UPDATE work_items SET attempts = 2 WHERE recording_id = '{hanging}'")  # noqa: S608
+        rows(db.settings.data_dir, "UPDATE work_items SET attempts = 2 WHERE recording_id = ?", hanging)
         report = db.work()
         assert (report.recordings_done, report.recordings_failed) == (1, 1)
         assert states(db)[hanging] == ("failed", 3, "worker-timeout")
@@ -203,5 +203,3 @@ def test_a_model_that_cannot_be_loaded_leaves_its_items_queued_and_the_other_gen
     with SpeakerDB.open(given) as db:
         assert db.work().recordings_done == 2
         assert db.finalize().serving == "v4"
-
-

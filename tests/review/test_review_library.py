@@ -1,6 +1,7 @@
 """What a review found: ids, queues of generations that ended, in-memory sound, lost databases. One finding a test."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ def test_in_memory_sound_is_kept_until_every_live_generation_has_it(tmp_path: Pa
 def test_a_run_that_ends_by_itself_is_not_counted_as_an_attempt(db: SpeakerDB, executor: FakeExecutor) -> None:
     """Ctrl-C, a full disk or a bug of the caller's callback three times made a recording fail as `worker-died`."""
 
-    def interrupt(task: Task) -> Extracted:  # noqa: ARG001
+    def interrupt(task: Task) -> Extracted:
         raise KeyboardInterrupt
 
     for name in ("a", "b"):
@@ -152,10 +153,8 @@ def test_a_worker_that_runs_for_ever_tries_a_model_again(db: SpeakerDB, executor
 
     executor.answer = answer
     add(db, "a")
-    try:
+    with suppress(ModelUnavailable):
         db.work(forever=True, stop=stop)
-    except ModelUnavailable:
-        pass
     assert len(tries) > 1
 
 

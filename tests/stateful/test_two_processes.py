@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 
+from speakerdb.catalog import leases
 from speakerdb.errors import WritesFenced
 from speakerdb.testing.factories import fake_extract, silence, two_voices
 from speakerdb.testing.faults import SimulatedCrash
@@ -63,7 +64,7 @@ def test_work_goes_on_while_another_process_finalizes(world: World) -> None:
     one.db.start_migration("v4", force=True)
     one.db.work()
     points = 0
-    for point in range(1, 60):
+    for point in range(2, 42, 4):
         one.arm(point, lambda: _work_unless_fenced(other.db))
         one.db.finalize()
         points += one.disturbed
@@ -108,11 +109,8 @@ def test_the_fence_of_the_dead_does_not_outlast_a_clock_that_is_set_back(world: 
         try:
             one.db.finalize()
         except SimulatedCrash:
-            fenced = one.db.catalog.read()
-            with fenced as tx:
-                from speakerdb.catalog import leases
-
-                stands = leases.fenced(tx, world.clock.now)
+            with one.db.catalog.read() as tx:
+                stands = leases.fenced(tx, world.clock.now, 60.0)
             one = world.kill(0)
             if stands:
                 break

@@ -22,7 +22,9 @@ PARTS = ("orchestration", "memory", "search", "sound")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes: seconds instead of minutes; kept nowhere unless --out")
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes: seconds instead of minutes; kept nowhere unless --out"
+    )
     parser.add_argument("--only", action="append", choices=PARTS, help="a part, instead of all; can be given again")
     parser.add_argument("--out", type=Path, help="the results file (benchmarks/results/latest.json after a full run)")
     given = parser.parse_args()

@@ -89,7 +89,9 @@ def _add(db: SpeakerDB, count: int, made: FloatArray | None) -> list[str]:
         recordings = [library.new_id("rec") for _ in range(count)]
         speakers = [library.new_id("spk") for _ in range(count * SPEAKERS)]
         _insert_recordings(tx, home, recordings, speakers, now)
-        state = {"state": "queued", "attempts": 0} if made is None else {"state": "done", "attempts": 1, "done_version": 1}
+        state = (
+            {"state": "queued", "attempts": 0} if made is None else {"state": "done", "attempts": 1, "done_version": 1}
+        )
         common = {"generation": GENERATION, "reason": "new", "priority": 0, "updated_at": now} | state
         tx.execute(sa.insert(schema.work_items), [common | {"recording_id": each} for each in recordings])
         if made is not None:
@@ -102,7 +104,9 @@ def _add(db: SpeakerDB, count: int, made: FloatArray | None) -> list[str]:
     return speakers
 
 
-def _insert_recordings(tx: Transaction, home: str, recordings: Sequence[str], speakers: Sequence[str], now: int) -> None:
+def _insert_recordings(
+    tx: Transaction, home: str, recordings: Sequence[str], speakers: Sequence[str], now: int
+) -> None:
     stamps = {"created_at": now, "updated_at": now}
     times = [(n * TURN_SECONDS, (n + 1) * TURN_SECONDS, n % SPEAKERS) for n in range(TURNS)]
     digest = turns_digest([Turn(start, end, f"SPEAKER_{who:02}") for start, end, who in times])

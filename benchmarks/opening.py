@@ -18,7 +18,7 @@ def opening(folder: Path, speakers: int, *, times: int = 5) -> list[Row]:
     """A library that `searching.match` left: opened, and asked its first question, in processes of their own."""
     found = [child("opening", folder) for _ in range(times)]
     say(f"opening: {found}")
-    imports, opened, answer = (median([each[part] for each in found]) for part in ("imports", "open", "answer"))
+    imports, opened = (median([each[part] for each in found]) for part in ("imports", "open"))
     whole = median([each["open"] + each["answer"] for each in found])
     name = f"opening {speakers:,} speakers"
     return [
@@ -30,7 +30,8 @@ def opening(folder: Path, speakers: int, *, times: int = 5) -> list[Row]:
 
 def rebuild(folder: Path, *, times: int = 3) -> list[Row]:
     """Every document of a library written again from SQL: over itself, and into an index that was lost."""
-    rates, lost = [], []
+    rates: list[float] = []
+    lost: list[float] = []
     with SpeakerDB.open(settings(folder), executor=null_executor()) as db:
         generation = db.generations[GENERATION]
         for _ in range(times):

@@ -71,7 +71,9 @@ def write(path: Path, kept: Mapping[str, Any]) -> None:
 def show(kept: Mapping[str, Any]) -> None:
     """Print a results document as a table."""
     about = kept["machine"]
-    table = Table(title=f"speakerdb on {about['cpu']}, {about['cores']} cores, Python {about['python']}", title_justify="left")
+    table = Table(
+        title=f"speakerdb on {about['cpu']}, {about['cores']} cores, Python {about['python']}", title_justify="left"
+    )
     table.add_column("what", overflow="fold")
     table.add_column("value", justify="right")
     table.add_column("unit", overflow="fold")

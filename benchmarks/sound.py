@@ -79,5 +79,3 @@ def speech_like(path: Path, seconds: float) -> Path:
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return path
-
-

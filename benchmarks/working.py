@@ -50,7 +50,12 @@ def memory(folder: Path, sizes: Sequence[int]) -> list[Row]:
         say(f"draining {recordings} recordings: {found}")
         rows.append(row(f"peak memory while {recordings:,} recordings are drained", found["peak"], "MiB"))
     rows.append(
-        row(f"memory, {sizes[-1]:,} recordings over {sizes[0]:,}", peaks[-1] / peaks[0], "ratio of peaks", at_most=GOAL_FLAT)
+        row(
+            f"memory, {sizes[-1]:,} recordings over {sizes[0]:,}",
+            peaks[-1] / peaks[0],
+            "ratio of peaks",
+            at_most=GOAL_FLAT,
+        )
     )
     rows.append(row(f"search cache of {sizes[-1] * 2:,} speakers", found["cache"], "MiB"))
     return rows
@@ -59,7 +64,11 @@ def memory(folder: Path, sizes: Sequence[int]) -> list[Row]:
 def child(what: str, folder: Path) -> dict[str, Any]:
     """Measure something in a fresh process."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.child", what, str(folder)], check=True, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "benchmarks.child", what, str(folder.resolve())],
+        cwd=Path(__file__).resolve().parent.parent,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -203,7 +203,9 @@ class MediaMissing(MediaError):
     """The media file is not where it was."""
 
     code = "media-missing"
-    default_hint = "Put the file back, then run `speakerdb migrate retry` or `speakerdb work --retry`."
+    default_hint = (
+        "Check the path. If a recording of the library has lost its file, put it back and run `speakerdb work --retry`."
+    )
 
 
 class MediaUnreadable(MediaError):

@@ -12,7 +12,7 @@ from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any, Protocol, TypeVar
 
-from speakerdb.errors import ExtractionError, SpeakerDBError
+from speakerdb.errors import ConfigurationError, ExtractionError, SpeakerDBError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -124,6 +124,16 @@ def _portable(function: Callable[[Task], Result], task: Task) -> Result:
         except Exception:  # noqa: BLE001  pickling runs the error's own code, which may raise anything
             raise ExtractionError(f"{type(error).__name__}: {error}") from error
         raise
+
+
+def refuse_in_a_starting_worker() -> None:
+    """`ConfigurationError` while a worker imports the program that started it: a script without a guard would run all of
+    itself again in every worker, which kills them one after the other."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise ConfigurationError(
+            "This program opens its library again in a worker process.",
+            hint='Put what it does under `if __name__ == "__main__":`, or set executor to inline.',
+        )
 
 
 def _initialise_worker(workers: int) -> None:

@@ -197,8 +197,8 @@ class Matcher:
                     known = _alive(tx, queries[chosen[0]].generation, scope.kind, {h.id for each in hits for h in each})
                 for number, each in zip(chosen, hits, strict=True):
                     kept = _kept(queries[number], each, known, scope)
-                    if len(kept) >= scope.k or len(each) < depth:
-                        results[number] = _result(queries[number], kept[: scope.k], scope.kind)
+                    if len(kept) == scope.k or len(each) < depth:
+                        results[number] = _result(queries[number], kept, scope.kind)
             open_queries = [n for n in open_queries if n not in results]
             depth *= 4
         return [results[n] for n in range(len(queries))]
@@ -224,8 +224,11 @@ def _speakers(tx: Transaction, given: Sequence[str]) -> list[SpeakerRow]:
 def _kept(
     query: _Query, hits: Sequence[Hit], known: _Known, scope: Scope
 ) -> list[tuple[Hit, SpeakerRow | ProfileRow, float]]:
-    kept = []
+    """The best hits that may be answers, at most k."""
+    kept: list[tuple[Hit, SpeakerRow | ProfileRow, float]] = []
     for hit in hits:
+        if len(kept) == scope.k:
+            break
         if hit.id not in known or hit.id == query.itself:
             continue
         row, seconds = known[hit.id]

@@ -16,6 +16,9 @@ from speakerdb.migrator import Serving
 from speakerdb.reports import MigrationView, Progress, Status
 from speakerdb.types import SERVING_ALIAS, Generation
 
+UNKNOWN = "?"
+"""What is shown where the alias does not say what serves."""
+
 
 class Overview:
     """Reads the state of a library."""
@@ -38,7 +41,7 @@ class Overview:
     def status(self) -> Status:
         """What serves, what runs, what waits, what is broken and the command that mends it."""
         warnings: list[str] = []
-        serving, index = "?", "?"
+        serving, index = UNKNOWN, UNKNOWN
         try:
             state = self._serving.resolve(fresh=True)
             serving, index = state.generation.name, state.index
@@ -101,7 +104,10 @@ class Overview:
             return journal.latest_events(tx, limit)
 
     def _migration_view(self, row: MigrationRow) -> MigrationView:
-        serving = self._serving.resolve(fresh=True).generation.name
+        try:
+            serving = self._serving.resolve(fresh=True).generation.name
+        except SpeakerDBError:
+            serving = UNKNOWN  # `status` says why
         with self._catalog.read() as tx:
             progress = work.progress(tx, row.target)
             failed = work.failures(tx, row.target)

@@ -24,7 +24,7 @@ from speakerdb.errors import (
     WorkerDied,
     WorkerTimeout,
 )
-from speakerdb.executors import Executor, InlineExecutor, ProcessExecutor
+from speakerdb.executors import Executor, InlineExecutor, ProcessExecutor, refuse_in_a_starting_worker
 from speakerdb.extraction import Extraction, Loader
 from speakerdb.extraction.extract import LoadEmbedder
 from speakerdb.index.embedded import EmbeddedIndex
@@ -122,6 +122,7 @@ class SpeakerDB:
 
         Raises `ConfigurationError` classes (a database of a newer schema, a changed generation) and `BackendError` classes.
         """
+        refuse_in_a_starting_worker()
         settings = settings or load_settings()
         _make_folder(settings.data_dir)
         catalog = Catalog(

@@ -121,7 +121,10 @@ def known_generations(tx: Transaction) -> dict[str, str]:
 
 def checksum(tx: Transaction, name: str) -> str | None:
     """The checkpoint's checksum that a generation's vectors were made with; None before the first load."""
-    return tx.scalar(sa.select(generations.c.checksum).where(generations.c.name == name))
+    return tx.execute(_checksum, {"generation": name}).scalar_one_or_none()
+
+
+_checksum = sa.select(generations.c.checksum).where(generations.c.name == sa.bindparam("generation"))
 
 
 def check_checksum(tx: Transaction, name: str, value: str) -> str | None:

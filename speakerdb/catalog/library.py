@@ -273,8 +273,8 @@ def list_speakers(
     library: str | None = None,
     limit: int | None = None,
 ) -> list[SpeakerRow]:
-    """Speakers of a recording, a profile or a library (by id), ordered by recording and label."""
-    query = _speaker_columns.order_by(speakers.c.recording_id, speakers.c.label)
+    """Speakers of a recording, a profile or a library (by id), in the order their recordings came, then by label."""
+    query = _speaker_columns.order_by(recordings.c.created_at, speakers.c.recording_id, speakers.c.label)
     if recording is not None:
         query = query.where(speakers.c.recording_id == recording)
     if profile is not None:

@@ -107,10 +107,19 @@ def status(ctx: typer.Context, as_json: JsonFlag = False) -> None:
 
 
 @app.command()
-def finalize(ctx: typer.Context, yes: YesFlag = False, as_json: JsonFlag = False) -> None:
+def finalize(
+    ctx: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only measure the gates and print them.")] = False,
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Prove the target and let it serve. Asks first, with the gates in view."""
     session = Session.of(ctx, as_json)
     with session.open() as db:
+        if dry_run:
+            measured = db.check_gates()
+            session.result(measured, show_gates)
+            raise typer.Exit(0 if measured.proven else GateFailed.exit_code)
         if not yes:
             view = _required(db)
             session.check_terminal()

@@ -157,7 +157,7 @@ def show_migration(console: Console, view: MigrationView | None) -> None:
                 ("serving", view.serving),
                 ("started", when(view.started_at)),
                 ("finalized", when(view.finalized_at)),
-                ("roll-back until", when(view.rollback_until)),
+                ("roll-back until", when(view.rollback_until if view.state == "finalized" else None)),
                 ("source lacks", plural(view.source_lag, "speaker")),
             )
         )

@@ -98,6 +98,7 @@ class Extraction:
         self._timeout = timeout
         self._extract = function
         self._waveforms: dict[str, Waveform] = {}
+        self._recipes = {name: generation.recipe.digest for name, generation in generations.items()}
 
     def keep(self, recording_id: str, waveform: Waveform) -> None:
         """Hold in-memory sound until its recording is extracted."""
@@ -220,17 +221,21 @@ class Extraction:
     def _commit(self, lease: Lease, outcomes: Sequence[_Outcome], report: StepReport) -> None:
         """Store results and errors, each recording in its savepoint. Counted only when the transaction stands."""
         counted = StepReport()
+        stored: list[str] = []
         with self._catalog.change(lease) as tx:
             for one in outcomes:
                 try:
                     if isinstance(one.result, SpeakerDBError):
                         raise one.result
                     with savepoint(tx):
-                        self._store(tx, lease, one, one.result, counted)
+                        if self._store(tx, lease, one, one.result, counted):
+                            stored.append(one.item.recording_id)
                 except BackendError:
                     raise  # not this recording's fault, and the transaction may be over
                 except SpeakerDBError as error:
                     self._fail(tx, lease, one, error, counted)
+            if stored:
+                people.mark_dirty(tx, people.of_recordings(tx, stored), self._catalog.now())
         report.add(counted)
         self._let_go({one.item.recording_id for one in outcomes} & self._waveforms.keys())
 
@@ -242,24 +247,23 @@ class Extraction:
             for recording_id in held:
                 self._waveforms.pop(recording_id, None)
 
-    def _store(self, tx: Transaction, lease: Lease, one: _Outcome, result: Extracted, counted: StepReport) -> None:
+    def _store(self, tx: Transaction, lease: Lease, one: _Outcome, result: Extracted, counted: StepReport) -> bool:
+        """Store one recording's embeddings; its profiles are marked dirty by the caller. False if they are not wanted."""
         generation = one.task.generation
         now = self._catalog.now()
         row = library.find_recording(tx, result.recording_id, lock=True)
         if row is None or row.content_version != result.content_version:
-            return  # removed, or changed and queued again meanwhile
+            return False  # removed, or changed and queued again meanwhile
         if not work.finish(tx, lease, one.item, result.content_version, now):
-            return  # taken away from us by a change of the recording
+            return False  # taken away from us by a change of the recording
         if result.checksum is not None:
             journal.learn_checksum(tx, generation.name, result.checksum)
+        recipe = self._recipes[generation.name]
         rows = [
-            EmbeddingRow(
-                speaker, Kind.SPEAKER, _checked(found, generation), generation.recipe.digest, row.content_version
-            )
+            EmbeddingRow(speaker, Kind.SPEAKER, _checked(found, generation), recipe, row.content_version)
             for speaker, found in result.results.items()
         ]
         vectors.write_embeddings(tx, generation.name, rows, dict.fromkeys(result.results, row.library_id), now)
-        people.mark_dirty(tx, people.of_recordings(tx, [row.id]), now)
         embedded = sum(isinstance(found, Embedding) for found in result.results.values())
         counted.done += 1
         counted.embedded += embedded
@@ -269,6 +273,7 @@ class Extraction:
         if result.model:
             counted.models[generation.name] = result.model
         counted.notices += [notice for notice in result.notices if notice not in counted.notices]
+        return True
 
     def _fail(self, tx: Transaction, lease: Lease, one: _Outcome, error: SpeakerDBError, counted: StepReport) -> None:
         now = self._catalog.now()

@@ -222,9 +222,9 @@ class Matrix:
 
 def _coded(codes: dict[str | None, int], values: Sequence[str | None]) -> list[int]:
     """A small integer for each value; a value that was not seen before gets the next one."""
-    for value in dict.fromkeys(values):
-        codes.setdefault(value, len(codes))
-    return list(map(codes.__getitem__, values))
+    new = [value for value in dict.fromkeys(values) if value not in codes]
+    codes.update(zip(new, range(len(codes), len(codes) + len(new)), strict=True))
+    return [codes[value] for value in values]
 
 
 def _is_any(

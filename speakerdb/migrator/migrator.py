@@ -423,7 +423,11 @@ class Migrator:
                 hint=f"Known generations: {', '.join(sorted(self._generations))}.",
             )
         if wanted.name == source.name:
-            raise Conflict(f"Generation {target!r} serves already.", hint="Choose another target with --to.")
+            others = ", ".join(sorted(set(self._generations) - {target}))
+            raise Conflict(
+                f"Generation {target!r} serves already; there is nothing to move.",
+                hint=f"Choose another target ({others}). Which generation a new library begins with is the setting `serving`.",
+            )
         return source, wanted
 
     def _refuse_moved(self, leaving: Generation) -> None:

@@ -73,7 +73,7 @@ def killed(shell: Shell, args: tuple[str, ...], lease: str, seconds: float) -> C
 def test_killed_at_random_and_continued_equals_uninterrupted(
     executor: str, seed: int, added: Shell, uninterrupted: dict[str, object], tmp_path: Path
 ) -> None:
-    rng = random.Random(seed)
+    rng = random.Random(seed)  # noqa: S311
     shell = copied(added, tmp_path / "library", executor=executor)
     longest = 0.4 if executor == "inline" else 3.0
     # No more than twice each: an item whose process died three times is given up as the one that kills it.

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from speakerdb.core.turns import parse_rttm
+from speakerdb.errors import NotEmbedded
 from speakerdb.media import probe
 from speakerdb.models.registry import STAND_INS
 from speakerdb.service import SpeakerDB
@@ -23,8 +24,11 @@ pytestmark = [pytest.mark.speech, pytest.mark.models]
 
 UTTERANCES = 4
 """Recordings a LibriSpeech voice."""
-# Measured with these files and checkpoints: see the comment at each floor.
-FLOORS = {"v3": {"ami": 0.0, "librispeech": 0.0}, "v4": {"ami": 0.0, "librispeech": 0.0}}
+LEAST_SECONDS = 3.0
+"""Shorter speech says little of a voice: with all of AMI's (from 1.0 s on) v3 found 7 of 8 and v4 6 of 8."""
+# Measured: AMI 6 of 6 in both generations; LibriSpeech 18 of 20 in v3, 20 of 20 in v4.
+FLOORS = {"v3": {"ami": 0.8, "librispeech": 0.75}, "v4": {"ami": 0.8, "librispeech": 0.9}}
+ASKED = {"ami": 6, "librispeech": 20}
 
 
 @dataclass
@@ -46,17 +50,26 @@ class Library:
             self.recording[speaker] = report.recording_id
 
     def repeated(self, corpus: str) -> list[str]:
-        """Speakers whose person is in another recording of the corpus too."""
-        mine = [s for s, c in self.corpus.items() if c == corpus]
+        """Speakers of the corpus with enough speech whose person has as much in another recording."""
+        chosen = [s for s, c in self.corpus.items() if c == corpus and self.seconds(s) >= LEAST_SECONDS]
         return [
-            s for s in mine
-            if any(self.people[o] == self.people[s] and self.recording[o] != self.recording[s] for o in mine)
-        ]  # fmt: skip
+            s
+            for s in chosen
+            if any(self.people[o] == self.people[s] and self.recording[o] != self.recording[s] for o in chosen)
+        ]
+
+    def seconds(self, speaker: str) -> float:
+        """Of clean speech that was embedded; 0 where there was none."""
+        try:
+            return self.db.match(speaker=speaker, k=1).speech_seconds or 0.0
+        except NotEmbedded:
+            return 0.0
 
     def ask(self, generation: str) -> None:
         found = self.answers[generation] = {}
         for corpus in ("ami", "librispeech"):
-            asked = [s for s in self.repeated(corpus) if self.db.speaker(s).generations[generation] == "embedded"]
+            asked = self.repeated(corpus)
+            assert len(asked) == ASKED[corpus]
             for speaker, result in zip(asked, self.db.match_many(asked, k=1, library=corpus), strict=True):
                 assert (result.generation, result.path) == (generation, "serving")
                 found[speaker] = result.matches[0].id
@@ -104,7 +117,6 @@ def moved(speech: Path, standin_models: Path, tmp_path_factory: pytest.TempPathF
 def test_the_same_voice_is_found_first_in_another_recording(corpus: str, moved: Library) -> None:
     rates = {generation: moved.rate(generation, corpus) for generation in ("v3", "v4")}
     for generation, rate in rates.items():
-        print(corpus, generation, rate, len(moved.repeated(corpus)))
         assert rate >= FLOORS[generation][corpus], rates
     assert rates["v4"] >= rates["v3"], rates
 
@@ -112,10 +124,9 @@ def test_the_same_voice_is_found_first_in_another_recording(corpus: str, moved: 
 def test_nobody_is_lost(moved: Library) -> None:
     speakers = {s.id: s.generations for s in moved.db.speakers()}
     assert speakers.keys() == moved.people.keys()
-    print({g for s in speakers.values() for g in s.values()})
     for states in speakers.values():
-        assert (states["v3"] == "embedded") == (states["v4"] == "embedded"), states
-        assert states["v4"] in ("embedded", "too-short"), states
+        assert states["v3"] == states["v4"], states
+        assert states["v4"] in ("embedded", "too-short", "overlapped"), states
     embedded = sum(states["v4"] == "embedded" for states in speakers.values())
     info = moved.db.index.indices()
     assert info["speakers_v3"].documents == info["speakers_v4"].documents == embedded

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
 from speakerdb.catalog import leases
 from speakerdb.errors import WritesFenced
+from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import fake_extract, silence, two_voices
 from speakerdb.testing.faults import SimulatedCrash
 from speakerdb.testing.machine_world import World, die
@@ -75,11 +76,9 @@ def test_work_goes_on_while_another_process_finalizes(world: World) -> None:
     assert points
 
 
-def _work_unless_fenced(db: object) -> None:
-    try:
-        db.work()  # type: ignore[attr-defined]
-    except WritesFenced:
-        pass
+def _work_unless_fenced(db: SpeakerDB) -> None:
+    with suppress(WritesFenced):
+        db.work()
 
 
 def test_sound_in_memory_is_kept_until_every_live_generation_has_it(world: World) -> None:

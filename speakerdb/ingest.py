@@ -75,10 +75,12 @@ class Ingest:
             library.find_recording(tx, found, lock=True)
             now = self._catalog.now()
             affected = people.of_recordings(tx, [found])
-            vectors.mark_deleted(tx, list(library.speaker_ids(tx, found).values()), now)
+            gone = list(library.speaker_ids(tx, found).values())
+            lost = library.names_of(tx, gone)
+            vectors.mark_deleted(tx, gone, now)
             people.mark_dirty(tx, affected, now)
             library.delete_recording(tx, found)
-            journal.record(tx, "recording-removed", self._who, now, entity_id=found)
+            journal.record(tx, "recording-removed", self._who, now, entity_id=found, lost=lost)
 
     def recordings(self, *, library_name: str | None = None, limit: int | None = None) -> list[RecordingView]:
         """The recordings of a library, or of all."""
@@ -106,6 +108,7 @@ class Ingest:
         home = library.ensure_library(tx, library_name, now)
         if recording_id is None and path is not None:
             recording_id = library.find_by_path(tx, home, path)
+        lost: list[dict[str, str | None]] = []
         known = None if recording_id is None else library.find_recording(tx, recording_id, lock=True)
         if known is not None and known.library_id != home:
             raise InvalidInput(f"The recording {known.id!r} belongs to another library.", hint="Choose another --id.")
@@ -125,9 +128,11 @@ class Ingest:
             grown = known.content_version + (outcome is AddOutcome.CHANGED)
             library.update_recording(tx, replace(row, content_version=grown), now)
             ids = library.speaker_ids(tx, row.id)
+            if outcome is AddOutcome.CHANGED:
+                people.mark_dirty(tx, people.of_recordings(tx, [row.id]), now)
             if row.turns_digest != known.turns_digest:
                 ids, gone = library.write_turns(tx, row.id, turns, now)
-                people.mark_dirty(tx, people.of_recordings(tx, [row.id]), now)
+                lost = library.names_of(tx, gone)
                 vectors.mark_deleted(tx, gone, now)
                 library.delete_speakers(tx, gone)
         for label, name in names.items():
@@ -138,7 +143,7 @@ class Ingest:
         else:
             queued = journal.live_generations(tx)
             work.enqueue(tx, row.id, queued, "new" if outcome is AddOutcome.ADDED else "changed", now)
-            journal.record(tx, f"recording-{outcome}", self._who, now, entity_id=row.id, turns=len(turns))
+            journal.record(tx, f"recording-{outcome}", self._who, now, entity_id=row.id, turns=len(turns), lost=lost)
         return AddReport(row.id, outcome, len(turns), ids, seconds, queued)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -31,6 +32,7 @@ from speakerdb.types import Embedding, Filter, FloatArray, Generation, Hit, Kind
 SPARE_HITS = 8
 """Hits asked for beyond k: the query itself, its recording's other voices, and what SQL does not know any more."""
 CLIP_SECONDS = 120.0
+PART = 1024
 
 Path_: TypeAlias = Literal["serving", "fallback"]
 Place: TypeAlias = tuple[Generation, Path_]
@@ -56,7 +58,7 @@ class _Query:
     path: Path_
     vector: FloatArray
     seconds: float | None
-    itself: str | None = None
+    itself: frozenset[str] = frozenset()
     recording: str | None = None
 
 
@@ -113,13 +115,14 @@ class Matcher:
         return self._ask(queries, scope or Scope())[0]
 
     def match_many(self, speakers: Sequence[str], *, scope: Scope | None = None) -> list[MatchResult]:
-        """One answer for each of many speakers (full ids), searched in one call an index."""
+        """One answer for each of many speakers, searched together: in one call an index for each `PART` of them."""
 
-        def queries() -> list[_Query]:
+        def queries(part: Sequence[str]) -> list[_Query]:
             with self._catalog.read() as tx:
-                return self._stored(tx, self._places(tx, None), _speakers(tx, speakers))
+                return self._stored(tx, self._places(tx, None), _speakers(tx, part))
 
-        return self._ask(queries, scope or Scope())
+        parts = [speakers[start : start + PART] for start in range(0, len(speakers), PART)]
+        return [answer for part in parts for answer in self._ask(partial(queries, part), scope or Scope())]
 
     def _ask(self, queries: Callable[[], list[_Query]], scope: Scope) -> list[MatchResult]:
         if scope.k < 1:
@@ -156,10 +159,13 @@ class Matcher:
             if not missing:
                 break
             for key, entry in vectors.embeddings_of(tx, generation.name, list(missing)).items():
+                row = missing[key]
+                if isinstance(row, SpeakerRow) and entry.content_version != row.content_version:
+                    continue  # of other turns or other sound: it may be another person's voice
                 if isinstance(entry.result, Unembeddable):
                     reasons.setdefault(key, entry.result.reason)
                     continue
-                found[key] = _query(generation, path, missing[key], entry.result)
+                found[key] = _query(generation, path, row, entry.result)
         for row in rows:
             if row.id not in found:
                 raise _not_embedded(row, reasons.get(row.id))
@@ -229,7 +235,7 @@ def _kept(
     for hit in hits:
         if len(kept) == scope.k:
             break
-        if hit.id not in known or hit.id == query.itself:
+        if hit.id not in known or hit.id in query.itself:
             continue
         row, seconds = known[hit.id]
         own = isinstance(row, SpeakerRow) and row.recording_id == query.recording
@@ -273,8 +279,14 @@ def _match(rank: int, kind: Kind, hit: Hit, row: SpeakerRow | ProfileRow, second
 
 
 def _query(generation: Generation, path: Path_, row: SpeakerRow | ProfileRow, found: Embedding) -> _Query:
-    recording = row.recording_id if isinstance(row, SpeakerRow) else None
-    return _Query(row.id, generation, generation.index_name, path, found.vector, found.seconds, row.id, recording)
+    recording, itself = None, {row.id}
+    if isinstance(row, SpeakerRow):
+        recording = row.recording_id
+        if row.profile_id is not None:
+            itself.add(row.profile_id)  # it was pooled from this voice, which must not confirm itself
+    return _Query(
+        row.id, generation, generation.index_name, path, found.vector, found.seconds, frozenset(itself), recording
+    )
 
 
 def _bare(place: Place, vector: FloatArray) -> _Query:
@@ -300,4 +312,4 @@ def _not_embedded(row: SpeakerRow | ProfileRow, reason: str | None) -> NotEmbedd
         return NotEmbedded(
             f"{row.id} cannot be searched: {reason}.", hint="It needs more clean speech; see its turns.", reason=reason
         )
-    return NotEmbedded(f"{row.id} is not embedded yet.")
+    return NotEmbedded(f"{row.id} is not embedded yet, or has changed since it was.")

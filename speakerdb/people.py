@@ -13,6 +13,8 @@ from speakerdb.errors import InvalidInput, NotFound
 from speakerdb.reports import ProfileView, SpeakerView
 from speakerdb.types import Unembeddable
 
+PART = 5000
+
 
 class People:
     """Speakers and profiles, as a person names them."""
@@ -136,9 +138,11 @@ def _view(tx: Transaction, speaker_id: str) -> SpeakerView:
 
 
 def _views(tx: Transaction, rows: Sequence[SpeakerRow]) -> list[SpeakerView]:
-    versions = {
-        key: row.content_version for key, (row, _) in library.snapshot(tx, list({r.recording_id for r in rows})).items()
-    }
+    """A part at a time: a statement holds only so many ids."""
+    return [view for start in range(0, len(rows), PART) for view in _part(tx, rows[start : start + PART])]
+
+
+def _part(tx: Transaction, rows: Sequence[SpeakerRow]) -> list[SpeakerView]:
     states: dict[str, dict[str, str]] = {row.id: {} for row in rows}
     for generation in journal.live_generations(tx):
         known = vectors.embeddings_of(tx, generation, list(states))
@@ -146,7 +150,7 @@ def _views(tx: Transaction, rows: Sequence[SpeakerRow]) -> list[SpeakerView]:
             entry = known.get(row.id)
             if entry is None:
                 state = "waiting"
-            elif entry.content_version != versions[row.recording_id]:
+            elif entry.content_version != row.content_version:
                 state = "stale"
             elif isinstance(entry.result, Unembeddable):
                 state = entry.result.reason

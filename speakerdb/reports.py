@@ -172,10 +172,13 @@ class WorkReport:
     audio_seconds: float
     speech_seconds: float
     seconds: float
-    stopped: Literal["drained", "paused", "stopped", "limit"]
+    stopped: Literal["drained", "waiting", "paused", "stopped", "limit"]
+    """Why the run ended. ``waiting``: recordings stay queued for a generation whose model could not be loaded."""
     models: Mapping[str, str]
     """Which model each generation was extracted with, as a person should read it."""
     errors: tuple[ItemError, ...] = ()
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+    """Generations whose model could not be loaded, with what to do; their recordings stay queued."""
 
 
 @dataclass(frozen=True, slots=True)

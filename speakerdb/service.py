@@ -15,6 +15,7 @@ from typing import Any
 from speakerdb.catalog import journal
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Database
+from speakerdb.catalog.library import new_id
 from speakerdb.catalog.upgrade import upgrade
 from speakerdb.errors import (
     ConfigurationError,
@@ -187,12 +188,18 @@ class SpeakerDB:
         A waveform is held in memory until its recording is extracted by this object's `work`; a recording that has only
         a waveform cannot be extracted again for another generation.
         """
-        report = self.ingest.add(
-            path, turns, recording_id=recording_id, library_name=library, names=names, waveform=waveform
-        )
+        before = None
         if waveform is not None:
-            self.extraction.keep(report.recording_id, waveform)
-        return report
+            recording_id = recording_id or new_id("rec")
+            before = self.extraction.keep(recording_id, waveform)  # before another thread can take its work
+        try:
+            return self.ingest.add(
+                path, turns, recording_id=recording_id, library_name=library, names=names, waveform=waveform
+            )
+        except SpeakerDBError:
+            if waveform is not None and recording_id is not None:
+                self.extraction.keep(recording_id, before)
+            raise
 
     def remove(self, recording_id: str) -> None:
         """Forget a recording with its voices."""

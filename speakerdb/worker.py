@@ -24,8 +24,10 @@ COUNTING_SHARE = 0.05
 REPOOL_SECONDS = 10.0
 """How often profiles are pooled again while the queue is being drained; always once it is empty."""
 IDLE_SECONDS = 1.0
+MODEL_RETRY_SECONDS = 60.0
+"""How long a run that waits for more leaves a model alone that could not be loaded."""
 
-Stopped = Literal["drained", "paused", "stopped", "limit"]
+Stopped = Literal["drained", "waiting", "paused", "stopped", "limit"]
 
 
 class Worker:
@@ -68,8 +70,9 @@ class Worker:
         self, lease: Lease, total: StepReport, meter: _Meter, stop: Callable[[], bool], limit: int | None, forever: bool
     ) -> WorkReport:
         written = ProjectionReport()
-        pooled_at = time.monotonic()
+        pooled_at = blocked_at = time.monotonic()
         stopped: Stopped = "drained"
+        blocked: dict[str, SpeakerDBError] = {}
         while True:
             if stop():
                 stopped = "stopped"
@@ -78,10 +81,11 @@ class Worker:
             if left is not None and left <= 0:
                 stopped = "limit"
                 break
-            report = self._extraction.step(
-                lease, without=total.unavailable, limit=left, stop=stop, observe=meter.working
-            )
+            report = self._extraction.step(lease, without=blocked, limit=left, stop=stop, observe=meter.working)
             total.add(report)
+            if report.unavailable:
+                blocked |= report.unavailable
+                blocked_at = time.monotonic()
             if time.monotonic() - pooled_at >= REPOOL_SECONDS:
                 self._pool()
                 pooled_at = time.monotonic()
@@ -89,13 +93,15 @@ class Worker:
             meter.step(report)
             if not report.taken:
                 if not forever:
-                    stopped = "paused" if self._paused() else "drained"
+                    stopped = "waiting" if blocked else "paused" if self._paused() else "drained"
                     break
                 self._catalog.renew(lease)
                 self._wait(stop)
+                if time.monotonic() - blocked_at >= MODEL_RETRY_SECONDS:
+                    blocked.clear()
         written += self._project(settle=True)
-        if total.unavailable and not (total.done or total.failed):
-            raise next(iter(total.unavailable.values()))
+        if blocked and not (total.done or total.failed):
+            raise next(iter(blocked.values()))
         meter.finish()
         return WorkReport(
             recordings_done=total.done,
@@ -109,6 +115,7 @@ class Worker:
             stopped=stopped,
             models=total.models,
             errors=tuple(total.errors),
+            unavailable={name: _sentence(name, error) for name, error in blocked.items()},
         )
 
     def _live(self) -> list[Generation]:

@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -42,6 +43,8 @@ class SpeakerRow:
     profile_id: str | None
     profile_name: str | None
     speech_seconds: float
+    content_version: int
+    """Its recording's; an embedding of another one was made from other turns or other sound."""
 
 
 def new_id(prefix: str) -> str:
@@ -194,6 +197,13 @@ def write_turns(tx: Transaction, recording_id: str, new: Sequence[Turn], now: in
     return ids, [speaker for label, speaker in known.items() if label not in ids]
 
 
+def names_of(tx: Transaction, ids: Sequence[str]) -> list[dict[str, str | None]]:
+    """What people had said of these speakers: label, name and profile of those that have any."""
+    rows = tx.execute(_speakers_by_id, {"ids": list(ids)}).all()
+    said = [{"label": row.label, "name": row.name, "profile": row.profile_id} for row in rows]
+    return [each for each in said if each["name"] or each["profile"]]
+
+
 def delete_speakers(tx: Transaction, ids: Sequence[str]) -> None:
     """Remove speakers (their projections must be marked deleted first)."""
     if ids:
@@ -228,7 +238,7 @@ def labelled_turns(tx: Transaction, recording_id: str) -> tuple[Turn, ...]:
     return tuple(Turn(*row) for row in rows)
 
 
-_speaker_columns = (
+_speaker_columns: sa.Select[Any] = (
     sa.select(
         speakers.c.id,
         speakers.c.recording_id,
@@ -239,6 +249,7 @@ _speaker_columns = (
         speakers.c.profile_id,
         profiles.c.name.label("profile_name"),
         speakers.c.speech_seconds,
+        recordings.c.content_version,
     )
     .join(recordings, recordings.c.id == speakers.c.recording_id)
     .outerjoin(profiles, profiles.c.id == speakers.c.profile_id)
@@ -255,12 +266,14 @@ _searchable = (
     _speaker_columns.add_columns(embeddings.c.seconds)
     .join(embeddings, embeddings.c.entity_id == speakers.c.id)
     .where(embeddings.c.generation == sa.bindparam("in_generation"), embeddings.c.reason.is_(None))
+    .where(embeddings.c.content_version == recordings.c.content_version)
     .where(speakers.c.id.in_(sa.bindparam("ids", expanding=True)))
 )
 
 
 def searchable_speakers(tx: Transaction, generation: str, ids: Iterable[str]) -> dict[str, tuple[SpeakerRow, float]]:
-    """Those of the speakers that exist and have a vector in a generation, with the seconds of speech it was pooled from."""
+    """Those of the speakers that exist and have a vector of their recording as it is now in a generation, with the seconds
+    of speech it was pooled from."""
     rows = tx.execute(_searchable, {"in_generation": generation, "ids": list(ids)}).all()
     return {row[0]: (SpeakerRow(*row[:-1]), row[-1]) for row in rows}
 

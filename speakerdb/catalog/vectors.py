@@ -15,7 +15,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from speakerdb.catalog.database import Row, Transaction, upsert
-from speakerdb.catalog.schema import embeddings, profiles, projections, recordings, speakers, work_items
+from speakerdb.catalog.schema import embeddings, generations, profiles, projections, recordings, speakers, work_items
 from speakerdb.core.pooling import content_hash
 from speakerdb.types import Document, Embedding, Kind, Unembeddable
 
@@ -147,12 +147,13 @@ def speech_behind(tx: Transaction, generation: str, ids: Sequence[str]) -> dict[
 
 
 def member_embeddings(tx: Transaction, generation: str, profile: str) -> list[Embedding]:
-    """The embeddings of a profile's members in a generation, in the order of their ids."""
+    """The embeddings of a profile's members in a generation, in the order of their ids; none of an older content."""
     rows = tx.execute(
         sa.select(embeddings)
         .join(speakers, speakers.c.id == embeddings.c.entity_id)
+        .join(recordings, recordings.c.id == speakers.c.recording_id)
         .where(speakers.c.profile_id == profile, embeddings.c.generation == generation)
-        .where(embeddings.c.vector.is_not(None))
+        .where(embeddings.c.vector.is_not(None), embeddings.c.content_version == recordings.c.content_version)
         .order_by(embeddings.c.entity_id)
     )
     found = (_embedding_row(row).result for row in rows)
@@ -343,7 +344,8 @@ def lacking(tx: Transaction, generation: str) -> int:
 
 
 def purge(tx: Transaction, generation: str) -> None:
-    """Forget every vector of a generation."""
+    """Forget every vector of a generation, and with them which checkpoint made them."""
+    tx.execute(sa.update(generations).where(generations.c.name == generation).values(checksum=None))
     tx.execute(sa.delete(embeddings).where(embeddings.c.generation == generation))
     tx.execute(sa.delete(projections).where(projections.c.generation == generation))
     tx.execute(sa.delete(work_items).where(work_items.c.generation == generation))

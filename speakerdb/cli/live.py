@@ -21,6 +21,7 @@ from rich.text import Text
 from speakerdb.cli.output import clean, clock, exit_code_of, span
 from speakerdb.cli.session import Session
 from speakerdb.cli.show import failed_text, recording_name
+from speakerdb.errors import ModelUnavailable
 from speakerdb.reports import CurrentRecording, WorkEvent, WorkReport
 
 if TYPE_CHECKING:
@@ -237,8 +238,8 @@ def run_work(
 ) -> tuple[WorkReport, int]:
     """Drain the queue with a view; `again` says what to do when it was stopped.
 
-    Returns the report and the exit code: 0, that of the first failed recording, or 128 and the number of the signal that
-    stopped it.
+    Returns the report and the exit code: 0, that of the first failed recording, that of a missing model, or 128
+    and the number of the signal that stopped it.
     """
     with StopSignals() as stop, work_view(session.err, stop) as view:
         report = db.work(on_event=view, stop=stop, limit=limit, forever=forever, retry=retry)
@@ -246,4 +247,6 @@ def run_work(
     if stop.signum is not None and report.stopped == "stopped":
         session.note(f"Stopped after the current step; nothing is lost. {again}")
         return report, 128 + stop.signum
-    return report, exit_code_of(report.errors[0].code) if report.errors else 0
+    if report.errors:
+        return report, exit_code_of(report.errors[0].code)
+    return report, ModelUnavailable.exit_code if report.unavailable else 0

@@ -115,6 +115,8 @@ def show_work(console: Console, report: WorkReport) -> None:
         )
     for generation, model in sorted(report.models.items()):
         say(console, f"{generation}: {model}")
+    for sentence in report.unavailable.values():
+        say(console, sentence)
     show_errors(console, report.errors)
 
 

@@ -100,9 +100,12 @@ class Extraction:
         self._waveforms: dict[str, Waveform] = {}
         self._recipes = {name: generation.recipe.digest for name, generation in generations.items()}
 
-    def keep(self, recording_id: str, waveform: Waveform) -> None:
-        """Hold in-memory sound until its recording is extracted."""
-        self._waveforms[recording_id] = waveform
+    def keep(self, recording_id: str, waveform: Waveform | None) -> Waveform | None:
+        """Hold in-memory sound until its recording is extracted (None lets go of it); what was held before."""
+        before = self._waveforms.pop(recording_id, None)
+        if waveform is not None:
+            self._waveforms[recording_id] = waveform
+        return before
 
     def begin(self, lease: Lease) -> StepReport:
         """Queue again what a coordinator before this one had taken and left; what has failed by that is reported."""
@@ -321,8 +324,8 @@ def _outcome(one: _Running, future: Future[Extracted]) -> _Outcome:
         result = error
     elif isinstance(error, BrokenExecutor):
         result = _worker_died()
-    elif isinstance(error, Exception):
-        # A fault nobody foresaw belongs to the recording that met it, where a person sees it.
+    elif not isinstance(error, KeyboardInterrupt):
+        # A fault nobody foresaw (a library that exits, too) belongs to the recording that met it, where a person sees it.
         result = ExtractionError(f"{type(error).__name__}: {error}")
     else:
         raise error

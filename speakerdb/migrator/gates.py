@@ -75,7 +75,8 @@ def equality(catalog: Catalog, index: VectorIndex, generation: Generation, water
         "fail",
         f"{summary} ({', '.join(f.id for f in found)})",
         "0 differences",
-        f"Write it again with `speakerdb index rebuild {generation.name}`.",
+        f"See `speakerdb status` for documents the index refused; else write it again with "
+        f"`speakerdb index rebuild {generation.name}`.",
     )
 
 

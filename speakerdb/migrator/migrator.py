@@ -203,7 +203,8 @@ class Migrator:
     def finalize(self) -> Swapped:
         """Prove the target and swap it in. `GateFailed` names what is not proven; then nothing changed."""
         with self._catalog.holding(LEASE_NAME) as lease:
-            self.recover(lease)
+            if self.recover(lease) is State.FINALIZED:
+                return self._resumed()  # the swap of a process that died before it could say so
             with self._catalog.read() as tx:
                 migration = self._active(tx, State.RUNNING, verb="finalize")
             source, target = self._generations[migration.source], self._generations[migration.target]
@@ -235,7 +236,8 @@ class Migrator:
         index does not equal SQL. Speakers that the source lacks are counted, not refused.
         """
         with self._catalog.holding(LEASE_NAME) as lease:
-            self.recover(lease)
+            if self.recover(lease) is State.ROLLED_BACK:
+                return self._resumed()  # the swap of a process that died before it could say so
             with self._catalog.read() as tx:
                 migration = self._active(tx, State.FINALIZED, verb="roll back")
             source, target = self._generations[migration.source], self._generations[migration.target]
@@ -281,6 +283,11 @@ class Migrator:
         with self._catalog.read() as tx:
             return vectors.lacking(tx, source.name)
 
+    def _resumed(self) -> Swapped:
+        with self._catalog.read() as tx:
+            migration = journal.newest(tx, SERVING_ALIAS)
+        return Swapped(None, 0 if migration is None else self.source_lag(self._generations[migration.source]), 0.0)
+
     # Recovery
 
     def recover_if_needed(self) -> None:
@@ -295,8 +302,12 @@ class Migrator:
             except LeaseHeld:
                 return  # whoever holds it decides it
 
-    def recover(self, lease: Lease) -> None:
-        """Decide an unfinished swap, take away stray tokens, and drop indices that were to go. Under the lease."""
+    def recover(self, lease: Lease) -> State | None:
+        """Decide an unfinished swap, take away stray tokens, and drop indices that were to go. Under the lease.
+
+        The state that an unfinished swap led to if it has happened; None where there was none, or it never will.
+        """
+        reached = None
         self._catalog.renew(lease)  # nobody who lost the lease may take another one's token
         with self._catalog.read() as tx:
             migration = journal.active(tx, SERVING_ALIAS)
@@ -309,10 +320,12 @@ class Migrator:
                 self._catalog.renew(lease)  # a holder that wakes late sees an alias that is another one's to judge
                 raise
             self._settle_intention(lease, migration, swapped=swapped, resolved=True)
+            reached = lifecycle.resolve(migration.state, swapped=True) if swapped else None
         else:
             with self._catalog.job(lease) as tx:
                 leases.lift_fence(tx)  # of a finalize that died before it announced its swap
         self._drop_left_over(lease)
+        return reached
 
     def _perform(self, lease: Lease, migration: MigrationRow, swap: Swap) -> None:
         """Send the swap and write down what became of it. An answer that does not come is decided by the alias."""

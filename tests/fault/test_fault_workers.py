@@ -68,7 +68,11 @@ def library(folder: Path, *loudness: float) -> tuple[SpeakerDB, list[str]]:
 
 def settings(folder: Path) -> Settings:
     return fake_settings(
-        folder / "data", dimensions={"v3": 64, "v4": 48}, executor="process", batch_recordings=16, recording_timeout=8.0
+        folder / "data",
+        dimensions={"v3": 64, "v4": 48},
+        executor="process",
+        batch_recordings=16,
+        recording_timeout=12.0,
     )
 
 

@@ -45,7 +45,7 @@ from speakerdb.types import (
     WriteResult,
 )
 
-_LOAD_ROWS = 2048
+_LOAD_ROWS = 512
 _IDS_A_STATEMENT = 500
 _ANY = Filter()
 _KINDS = {kind.value: kind for kind in Kind}

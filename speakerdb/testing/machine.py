@@ -219,6 +219,8 @@ class LibraryMachine(RuleBasedStateMachine):
                 self.model = after
         if error is not None:
             self._judge(op, error, before, look(process.db), disturbed=disturbed)
+        if self.depth:
+            self.world.check()  # what the stopped process undoes when it wakes must have been seen
 
     def _judge(self, op: Op, error: SpeakerDBError, before: View, after: View, *, disturbed: bool) -> None:
         """Each refusal must have its reason."""

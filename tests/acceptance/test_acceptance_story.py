@@ -31,11 +31,11 @@ def best(answer: dict[str, Any]) -> tuple[str, str]:
 
 def test_a_library_moves_and_moves_back_and_moves_again(shell: Shell, tmp_path: Path) -> None:
     media = tmp_path / "media"
-    made = make_library(media, 5, voices=5)
+    made = make_library(media, 6, voices=5)
     voices = {(m.stem, label): number for m in made for label, number in m.voices.items()}
 
     added = shell.ok("add", *(m.path for m in made), "--turns", media / "all.rttm")
-    assert [row["error"] for row in added["recordings"]] == [None] * 5
+    assert [row["error"] for row in added["recordings"]] == [None] * 6
     ids = {
         (Path(row["file"]).stem, label): speaker
         for row in added["recordings"]
@@ -46,7 +46,7 @@ def test_a_library_moves_and_moves_back_and_moves_again(shell: Shell, tmp_path: 
     refused = shell("match", "--speaker", ids["talk00", "A"], "--json")
     assert (refused.code, refused.exit_code) == ("not-embedded", 3)
 
-    assert shell.ok("work")["recordings_done"] == 5
+    assert shell.ok("work")["recordings_done"] == 6
     ann = shell.ok("profiles", "create", "Ann")["id"]
     shell.ok("speakers", "assign", ids["talk00", "A"], ann)
     shell.ok("speakers", "assign", ids["talk04", "B"], ann)
@@ -59,7 +59,7 @@ def test_a_library_moves_and_moves_back_and_moves_again(shell: Shell, tmp_path: 
         assert (answer["generation"], answer["path"]) == (generation, "serving")
         assert best(answer) == ("talk02", "A")
         assert voices["talk02", "A"] == voices["talk01", "B"]
-        person = shell.ok("match", "--speaker", ids["talk00", "A"], "--kind", "profile")
+        person = shell.ok("match", "--speaker", ids["talk05", "A"], "--kind", "profile")
         assert person["matches"][0]["name"] == "Ann"
 
     def named() -> None:
@@ -73,11 +73,11 @@ def test_a_library_moves_and_moves_back_and_moves_again(shell: Shell, tmp_path: 
     asked("v3")
     started = shell.ok("migrate", "start", "--to", "v4")
     assert started["preflight"]["checks"]
-    assert started["work"]["recordings_done"] == 5
+    assert started["work"]["recordings_done"] == 6
     assert started["migration"]["state"] == "running"
     asked("v3")
     view = shell.ok("migrate", "status")
-    assert (view["serving"], view["progress"]["recordings_done"]) == ("v3", 5)
+    assert (view["serving"], view["progress"]["recordings_done"]) == ("v3", 6)
 
     unasked = shell("migrate", "finalize", "--json")
     assert (unasked.code, unasked.exit_code) == ("not-confirmed", 12)
@@ -107,5 +107,5 @@ def test_a_library_moves_and_moves_back_and_moves_again(shell: Shell, tmp_path: 
     assert "migration-retired" in kinds
     held = contents(shell.data)
     assert list(held["documents"]) == ["speakers_v4"]
-    assert len(held["documents"]["speakers_v4"]) == 11, "ten speakers and a profile"
+    assert len(held["documents"]["speakers_v4"]) == 13, "twelve speakers and a profile"
     integrity(shell.data)

@@ -187,7 +187,7 @@ def test_a_library_larger_than_one_statement_can_hold_is_listed(db: SpeakerDB, m
     """Every id went into one IN, and SQLite refuses past its limit: now a part of them does."""
     monkeypatch.setattr(people, "PART", 3)
     monkeypatch.setattr(matcher, "PART", 3)
-    ids = [speaker for n in range(4) for speaker in add(db, f"r{n}").speakers.values()]
+    ids = [speaker for n in range(4) for speaker in add(db, f"r{n}").values()]
     db.work()
     assert sorted(view.id for view in db.speakers()) == sorted(ids)
     assert {state for view in db.speakers() for state in view.generations.values()} == {"embedded"}

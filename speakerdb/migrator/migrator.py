@@ -16,34 +16,28 @@ from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.journal import MigrationRow
 from speakerdb.catalog.leases import Lease
-from speakerdb.core import lifecycle
 from speakerdb.core.lifecycle import State
 from speakerdb.errors import (
     AliasMoved,
-    BackendError,
     ConfigurationError,
     Conflict,
     GateFailed,
     IllegalTransition,
     InvalidInput,
-    LeaseHeld,
-    LeaseLost,
     MigrationActive,
     NoMigration,
     PreflightFailed,
-    SafetyStop,
     WritesFenced,
 )
 from speakerdb.index.port import VectorIndex
 from speakerdb.migrator import gates, preflight
+from speakerdb.migrator.outcome import Outcome
 from speakerdb.migrator.preflight import Probe
 from speakerdb.migrator.serving import LEASE_NAME, Serving
-from speakerdb.migrator.swap import TOKEN_PREFIX, Swap, has_happened, remove_tokens
+from speakerdb.migrator.swap import Swap
 from speakerdb.projector import Projector
 from speakerdb.reports import GateReport, Preflight
-from speakerdb.types import SERVING_ALIAS, AliasAction, Generation
-
-DAY = 86_400 * 1_000_000
+from speakerdb.types import SERVING_ALIAS, Generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +82,7 @@ class Migrator:
         self._serving = serving
         self._projector = projector
         self._options = options
+        self._outcome = Outcome(catalog, index, generations, serving, rollback_days=options.rollback_days, who=who)
         self._probe = probe
         self._who = who
 
@@ -114,7 +109,7 @@ class Migrator:
         `MigrationActive`, `PreflightFailed` (with the report in its details) unless `force`.
         """
         with self._catalog.holding(LEASE_NAME) as lease:
-            self.recover(lease)
+            self._outcome.recover(lease)
             source, wanted = self._endpoints(target)
             self._refuse_second()
             if checked is not None and (checked.source, checked.target) != (source.name, wanted.name):
@@ -131,7 +126,7 @@ class Migrator:
             if found is not None and found.metadata == self._serving.metadata(wanted):
                 # Ours and not live, so it is what a start that died, or a database that was restored since, left:
                 # documents that SQL does not know would stay in it for ever. Another's is refused below.
-                self._drop(lease, wanted.index_name)
+                self._outcome.drop(lease, wanted.index_name)
             self._serving.make_index(wanted)
             with self._catalog.job(lease) as tx:
                 # No recording may slip in between the work that is queued here and the generations it sees as live.
@@ -184,11 +179,11 @@ class Migrator:
     def cancel(self) -> None:
         """End a running migration. The alias never moved; what was extracted stays in SQL for another try."""
         with self._catalog.holding(LEASE_NAME) as lease:
-            self.recover(lease)
+            self._outcome.recover(lease)
             with self._catalog.job(lease) as tx:
                 migration = self._active(tx, State.RUNNING, verb="cancel")
-                self._end(tx, migration, State.CANCELLED, leaving=migration.target)
-            self._drop_left_over(lease)
+                self._outcome.end(tx, migration, State.CANCELLED, leaving=migration.target)
+            self._outcome.drop_left_over(lease)
 
     # Gates and swap
 
@@ -203,7 +198,7 @@ class Migrator:
     def finalize(self) -> Swapped:
         """Prove the target and swap it in. `GateFailed` names what is not proven; then nothing changed."""
         with self._catalog.holding(LEASE_NAME) as lease:
-            if self.recover(lease) is State.FINALIZED:
+            if self._outcome.recover(lease) is State.FINALIZED:
                 return self._resumed()  # the swap of a process that died before it could say so
             with self._catalog.read() as tx:
                 migration = self._active(tx, State.RUNNING, verb="finalize")
@@ -220,13 +215,11 @@ class Migrator:
                 late = gates.catch_up(self._catalog, self._index, target, report.watermark)
                 report = GateReport((*report.checks, late), report.watermark)
                 _refuse_unproven(report)
-                swap.put_token(self._index)
-                self._announce(lease, migration, swap, State.FINALIZING, fenced=True)
+                self._outcome.carry_out(lease, migration, swap, State.FINALIZING, fenced=True)
             except (Exception, KeyboardInterrupt):
                 with self._catalog.job() as tx:
                     leases.lift_fence(tx, self._catalog.holder.name)
                 raise
-            self._perform(lease, migration, swap)
             return Swapped(report, self.source_lag(source), time.monotonic() - begun)
 
     def rollback(self, *, now: bool = False) -> Swapped:
@@ -236,7 +229,7 @@ class Migrator:
         index does not equal SQL. Speakers that the source lacks are counted, not refused.
         """
         with self._catalog.holding(LEASE_NAME) as lease:
-            if self.recover(lease) is State.ROLLED_BACK:
+            if self._outcome.recover(lease) is State.ROLLED_BACK:
                 return self._resumed()  # the swap of a process that died before it could say so
             with self._catalog.read() as tx:
                 migration = self._active(tx, State.FINALIZED, verb="roll back")
@@ -249,9 +242,7 @@ class Migrator:
                 report = GateReport((gates.equality(self._catalog, self._index, source, mark),), mark)
                 _refuse_unproven(report)
             swap = Swap.of(migration, lease.epoch, leaving=target.index_name, entering=source.index_name)
-            swap.put_token(self._index)
-            self._announce(lease, migration, swap, State.ROLLING_BACK, fenced=False)
-            self._perform(lease, migration, swap)
+            self._outcome.carry_out(lease, migration, swap, State.ROLLING_BACK, fenced=False)
             if now:
                 self._projector.settle(source)
             return Swapped(report, self.source_lag(source), 0.0)
@@ -262,21 +253,21 @@ class Migrator:
         Can be run again: what an earlier run left is finished.
         """
         with self._catalog.holding(LEASE_NAME) as lease:
-            self.recover(lease)
+            self._outcome.recover(lease)
             with self._catalog.job(lease) as tx:
                 migration = journal.newest(tx, SERVING_ALIAS)
                 if migration is None:
                     raise NoMigration("There is no migration to retire.")
                 if migration.state is not State.RETIRED:
                     migration = self._active(tx, State.FINALIZED, verb="retire")
-                    self._end(tx, migration, State.RETIRED, leaving=migration.source)
+                    self._outcome.end(tx, migration, State.RETIRED, leaving=migration.source)
                 if purge:
                     vectors.purge(tx, migration.source)
                     journal.record(
                         tx, "vectors-purged", self._who, self._catalog.now(), migration_id=migration.id,
                         generation=migration.source,
                     )  # fmt: skip
-            self._drop_left_over(lease)
+            self._outcome.drop_left_over(lease)
 
     def source_lag(self, source: Generation) -> int:
         """Speakers that the source could not answer for now."""
@@ -288,142 +279,9 @@ class Migrator:
             migration = journal.newest(tx, SERVING_ALIAS)
         return Swapped(None, 0 if migration is None else self.source_lag(self._generations[migration.source]), 0.0)
 
-    # Recovery
-
     def recover_if_needed(self) -> None:
         """Resolve what a dead process left behind, unless nothing is left or another live process is at it."""
-        with self._catalog.read() as tx:
-            migration = journal.active(tx, SERVING_ALIAS)
-            left = journal.to_drop(tx)
-        if left or (migration is not None and migration.state.intention):
-            try:
-                with self._catalog.holding(LEASE_NAME) as lease:
-                    self.recover(lease)
-            except LeaseHeld:
-                return  # whoever holds it decides it
-
-    def recover(self, lease: Lease) -> State | None:
-        """Decide an unfinished swap, take away stray tokens, and drop indices that were to go. Under the lease.
-
-        The state that an unfinished swap led to if it has happened; None where there was none, or it never will.
-        """
-        reached = None
-        self._catalog.renew(lease)  # nobody who lost the lease may take another one's token
-        with self._catalog.read() as tx:
-            migration = journal.active(tx, SERVING_ALIAS)
-        remove_tokens(self._index)
-        if migration is not None and migration.state.intention:
-            source, target = self._generations[migration.source], self._generations[migration.target]
-            try:
-                swapped = has_happened(self._index, migration, source=source.index_name, target=target.index_name)
-            except SafetyStop:
-                self._catalog.renew(lease)  # a holder that wakes late sees an alias that is another one's to judge
-                raise
-            self._settle_intention(lease, migration, swapped=swapped, resolved=True)
-            reached = lifecycle.resolve(migration.state, swapped=True) if swapped else None
-        else:
-            with self._catalog.job(lease) as tx:
-                leases.lift_fence(tx)  # of a finalize that died before it announced its swap
-        self._drop_left_over(lease)
-        return reached
-
-    def _perform(self, lease: Lease, migration: MigrationRow, swap: Swap) -> None:
-        """Send the swap and write down what became of it. An answer that does not come is decided by the alias."""
-        try:
-            swap.perform(self._index)
-        except (AliasMoved, BackendError):
-            self.recover(lease)
-            with self._catalog.read() as tx:
-                after = journal.newest(tx, SERVING_ALIAS)
-            if (
-                after is None
-                or after.state not in (State.FINALIZED, State.ROLLED_BACK)
-                or after.state is migration.state
-            ):
-                raise
-            return
-        with self._catalog.read() as tx:
-            announced = journal.active(tx, SERVING_ALIAS)
-        if announced is None or announced.swap_token != swap.token:
-            raise LeaseLost("Another process has finished this swap meanwhile.", hint="See `speakerdb migrate status`.")
-        self._settle_intention(lease, announced, swapped=True, resolved=False)
-        self._drop_left_over(lease)
-
-    def _announce(self, lease: Lease, migration: MigrationRow, swap: Swap, intention: State, *, fenced: bool) -> None:
-        """Write the intention, if this is still the holder and nothing has changed since it was proven."""
-        with self._catalog.job(lease) as tx:
-            now = self._catalog.now()
-            current = journal.active(tx, SERVING_ALIAS, lock=True)
-            if current is None or current.id != migration.id:
-                raise IllegalTransition("The migration ended meanwhile.", hint="See `speakerdb migrate status`.")
-            lifecycle.check(current.state, intention)
-            if fenced and not leases.fence_stands(tx, self._catalog.holder.name, now):
-                raise WritesFenced(
-                    f"Catching up took longer than the write fence stands ({self._options.fence_seconds:g} s).",
-                    hint="Finalize again at a quieter time, or raise the setting fence_seconds.",
-                )
-            journal.update_migration(tx, migration.id, state=intention.value, swap_token=swap.token)
-            journal.record(
-                tx, "swap-announced", self._who, now, migration_id=migration.id,
-                intention=intention.value, entering=swap.entering, leaving=swap.leaving,
-            )  # fmt: skip
-
-    def _settle_intention(self, lease: Lease, migration: MigrationRow, *, swapped: bool, resolved: bool) -> None:
-        state = lifecycle.resolve(migration.state, swapped=swapped)
-        with self._catalog.job(lease) as tx:
-            now = self._catalog.now()
-            leases.lift_fence(tx)
-            if state is State.ROLLED_BACK:
-                self._end(tx, migration, state, leaving=migration.target)
-            else:
-                values: dict[str, object] = {"state": state.value, "swap_token": None}
-                if state is State.FINALIZED and migration.finalized_at is None:
-                    until = now + int(self._options.rollback_days * DAY)
-                    values |= {"finalized_at": now, "rollback_until": until, "paused": False, "pause_reason": None}
-                journal.update_migration(tx, migration.id, **values)
-                journal.record(
-                    tx, f"migration-{state.value}", self._who, now, migration_id=migration.id, resolved=resolved
-                )
-        self._serving.forget()
-
-    def _end(self, tx: Transaction, migration: MigrationRow, state: State, *, leaving: str) -> None:
-        """Write an end state; the generation that leaves is live no more, and its index is to be dropped."""
-        now = self._catalog.now()
-        lifecycle.check(migration.state, state)
-        journal.update_migration(
-            tx, migration.id, state=state.value, swap_token=None, ended_at=now, paused=False, pause_reason=None,
-            drop_index=self._generations[leaving].index_name,
-        )  # fmt: skip
-        leases.exclude_writers(tx)
-        journal.set_live(tx, leaving, live=False)
-        work.drop_open(tx, leaving)
-        journal.record(tx, f"migration-{state.value.replace('_', '-')}", self._who, now, migration_id=migration.id)
-
-    def _drop_left_over(self, lease: Lease) -> None:
-        """Drop the indices that ended migrations left; never one that the alias names or that is live again."""
-        with self._catalog.read() as tx:
-            left = journal.to_drop(tx)
-            live = {self._generations[name].index_name for name in journal.live_generations(tx)}
-        for migration in left:
-            name = migration.drop_index
-            if name is not None and name not in live and name in self._index.indices():
-                if name in self._index.aliases().get(SERVING_ALIAS, ()):
-                    self._catalog.renew(lease)  # it may have been made again, and swapped in, by the next holder
-                    raise SafetyStop(
-                        f"The index {name!r} is to be dropped, and the alias names it.",
-                        hint="Somebody moved the alias by hand; say what should serve before going on.",
-                    )
-                self._drop(lease, name)
-            with self._catalog.job(lease) as tx:
-                journal.update_migration(tx, migration.id, drop_index=None)
-
-    def _drop(self, lease: Lease, name: str) -> None:
-        """As with a swap: a holder that was stopped here and wakes late finds its token gone, and drops nothing that was
-        made under the same name since."""
-        token = f"{TOKEN_PREFIX}drop-{name}-{lease.epoch}"
-        self._index.update_aliases([AliasAction.add(token, name)])
-        self._catalog.renew(lease)
-        self._index.drop(name, token=token)
+        self._outcome.recover_if_needed()
 
     # Small parts
 

@@ -326,6 +326,6 @@ class LibraryMachine(RuleBasedStateMachine):
             return
         view = look(db)
         asked = next(iter(query.values()))
-        having = [n for n in view.live if (row := view.embeddings.get((n, asked))) is not None and row.vector]
+        having = [name for name in view.live if self.model.current(view, name, asked) is not None]
         process = next(one for one in self.world.processes if one.db is db)
         assert cached or process.disturbed or self.depth > 1 or not having, f"{asked} is embedded in {having}"

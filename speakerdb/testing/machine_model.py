@@ -136,13 +136,22 @@ class Model:
             elif row.content_version == view.profiles[entity].members_version:
                 _same(row.vector, self.pooled(view, generation, entity), entity)
 
+    def current(self, view: View, generation: str, entity: str) -> FloatArray | None:
+        """The vector SQL has of a voice or a person; None where there is none, or the voice's is of older content."""
+        row = view.embeddings.get((generation, entity))
+        if row is None or row.vector is None:
+            return None
+        if row.kind == "speaker" and row.content_version != self.recordings[self.voice(entity).recording]:
+            return None
+        return np.frombuffer(row.vector, "<f4")
+
     def pooled(self, view: View, generation: str, profile: str) -> FloatArray | None:
-        """What a profile's vector must be, from the embeddings its members have in SQL."""
+        """What a profile's vector must be, from the embeddings its members have in SQL of what they are now."""
         total = np.zeros(view.generations[generation].dimension)
         for voice in self.voices:
-            row = view.embeddings.get((generation, voice.id))
-            if voice.profile == profile and row is not None and row.vector is not None:
-                total += voice.seconds[row.content_version] * np.frombuffer(row.vector, "<f4").astype(np.float64)
+            vector = self.current(view, generation, voice.id)
+            if voice.profile == profile and vector is not None:
+                total += voice.seconds[self.recordings[voice.recording]] * vector.astype(np.float64)
         length = float(np.linalg.norm(total))
         return None if length == 0 else (total / length).astype(np.float32)
 
@@ -152,7 +161,7 @@ class Model:
         Where nothing of the generation waits, it is exactly what a search of all vectors gives. `generations`: those
         that may answer, in order of preference; the first that has the query's vector must.
         """
-        having = [name for name in generations if (row := view.embeddings.get((name, result.query))) and row.vector]
+        having = [name for name in generations if self.current(view, name, result.query) is not None]
         assert having, f"{result.query} has no vector in {list(generations)}, and was answered"
         assert result.generation == having[0], f"answered by {result.generation}, not {having[0]}"
         assert result.index == view.generations[result.generation].index_name
@@ -169,12 +178,13 @@ class Model:
             return
         itself = view.speakers.get(result.query)
         others = {
-            entity: np.frombuffer(row.vector, "<f4")
-            for (one, entity), row in view.embeddings.items()
-            if one == name and row.kind == "speaker" and row.vector is not None and entity != result.query
-            if itself is None or view.speakers[entity].recording_id != itself.recording_id
+            voice.id: vector
+            for voice in self.voices
+            if voice.id != result.query and (itself is None or voice.recording != itself.recording_id)
+            if (vector := self.current(view, name, voice.id)) is not None
         }
-        query = np.frombuffer(view.embeddings[name, result.query].vector, "<f4")
+        query = self.current(view, name, result.query)
+        assert query is not None
         best = sorted((float(vector @ query) for vector in others.values()), reverse=True)[:k]
         assert np.allclose(scores, best, atol=TOLERANCE), f"scores {scores}, a plain search gives {best}"
         for match in result.matches:

@@ -6,6 +6,7 @@ and after each call of the index and each commit. At a point a test may let it d
 
 from __future__ import annotations
 
+import random
 import shutil
 import sqlite3
 import tempfile
@@ -13,8 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
+from uuid import UUID
 
+from speakerdb.catalog import library
 from speakerdb.catalog.database import Transaction
 from speakerdb.errors import MediaMissing, WorkerDied
 from speakerdb.extraction.extract import Extracted, Task
@@ -131,6 +136,10 @@ class World:
         self.may_act_inside = False
         """Whether what is armed may happen inside a transaction too (to die there; nobody can be stopped there)."""
         self._closing: list[VectorIndex] = []
+        # The same steps give the same ids, so that a failure can be repeated.
+        chance = random.Random(0 if template is None else 1)  # noqa: S311
+        self._ids = mock.patch.object(library, "uuid", SimpleNamespace(uuid4=lambda: UUID(int=chance.getrandbits(128))))
+        self._ids.start()
         self.processes = [Process(self), Process(self)]
 
     def answer(self, task: Task) -> Extracted:
@@ -223,6 +232,7 @@ class World:
         for index in self._closing:
             index.close()
         shutil.rmtree(self.folder)
+        self._ids.stop()
 
 
 @lru_cache

@@ -7,5 +7,5 @@ from hypothesis import settings
 from speakerdb.testing.machine import LibraryMachine
 
 TestLibrary = LibraryMachine.TestCase
-# A library of two processes is slow beside what Hypothesis usually runs: 15 examples, or 375 in the profile `thorough`.
-TestLibrary.settings = settings(max_examples=settings().max_examples * 3 // 8)
+# A library of two processes is slow beside what Hypothesis usually runs: 20 examples, or 500 in the profile `thorough`.
+TestLibrary.settings = settings(max_examples=settings().max_examples // 2)

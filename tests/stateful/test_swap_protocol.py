@@ -65,7 +65,7 @@ def _add(db: SpeakerDB, recording: str) -> None:
 
 @pytest.fixture(scope="session")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The files of a small library: before a migration, when it is proven, and after its swap."""
+    """The files of a small library: drained, with work that waits, when a migration is proven, and after its swap."""
     folder = tmp_path_factory.mktemp("libraries")
     with closing(World()) as world:
         db = world.processes[0].db
@@ -74,9 +74,13 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         person = db.create_profile("Ada").id
         for speaker in db.speakers()[1:3]:
             db.assign(speaker.id, person)
+
+        def add_third() -> object:
+            return db.add(None, two_voices(), recording_id="three", waveform=silence(20))
+
         steps: Sequence[tuple[str, Callable[[], object]]] = (
             ("fresh", db.work),
-            ("waiting", lambda: (db.assign(db.speakers()[0].id, person), _add(db, "three"))),
+            ("waiting", lambda: (db.assign(db.speakers()[0].id, person), add_third())),
             ("running", lambda: (db.work(), db.start_migration("v4", force=True), db.work())),
             ("finalized", db.finalize),
         )

@@ -29,7 +29,7 @@ from speakerdb.people import find_profile, find_speaker
 from speakerdb.reports import Match, MatchResult
 from speakerdb.types import Embedding, Filter, FloatArray, Generation, Hit, Kind, Unembeddable, Waveform
 
-SPARE_HITS = 8
+SPARE_HITS = 4
 """Hits asked for beyond k: the query itself, its recording's other voices, and what SQL does not know any more."""
 CLIP_SECONDS = 120.0
 PART = 1024

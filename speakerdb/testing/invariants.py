@@ -269,11 +269,13 @@ class Monitor:
                 assert have.version >= version, f"{entity} went back in {entering} before the swap"
 
     def committed(self, db: SpeakerDB) -> None:
-        """Look at the migration: when a swap into a target is announced, the target must be complete."""
+        """No version went back; and when a swap into a target is announced, the target is complete."""
         with db.catalog.read() as tx:
             states = {
                 row.id: row.state for row in tx.execute(sa.select(schema.migrations.c.id, schema.migrations.c.state))
             }
+            rows = _rows(tx, schema.projections)
+        self._went_on({(row.generation, row.entity_id): row for row in rows})
         for number, state in states.items():
             if state == "finalizing" and self._states.get(number) != "finalizing":
                 view = look(db)
@@ -283,17 +285,22 @@ class Monitor:
                 self._announced[number] = {one.id: one.version for one in documents if not one.deleted}
         self._states = states
 
+    def _went_on(self, projections: Mapping[Key, Row]) -> None:
+        """What goes back is mended soon by itself, so it is looked at after every commit. Only a purge forgets rows."""
+        left = {name for name, _ in projections}
+        for key, (version, indexed) in self._sql.items():
+            row = projections.get(key)
+            if row is None:
+                assert key[0] not in left, f"the projection of {key} vanished"
+                continue
+            assert row.version >= version, f"the version of {key} went back from {version} to {row.version}"
+            assert row.indexed_version >= indexed, f"the indexed version of {key} went back"
+        self._sql = {key: (row.version, row.indexed_version) for key, row in projections.items()}
+
     def check(self, db: SpeakerDB) -> View:
         """Everything `check` does, and that nothing went back since the last time."""
         view = check(db)
-        purged = {name for name in view.generations if not any(key[0] == name for key in view.projections)}
-        for key, seen in self._sql.items():
-            row = view.projections.get(key)
-            assert row is not None or key[0] in purged, f"the projection of {key} vanished"
-            if row is not None:
-                assert row.version >= seen[0], f"the version of {key} went back from {seen[0]} to {row.version}"
-                assert row.indexed_version >= seen[1], f"the indexed version of {key} went back"
-        self._sql = {key: (row.version, row.indexed_version) for key, row in view.projections.items()}
+        self._went_on(view.projections)
         for name, documents in view.documents.items():
             for entity, version in self._indexed.get(name, {}).items():
                 have = documents.get(entity)

@@ -118,7 +118,7 @@ def test_a_holder_is_stopped_at_each_point_and_wakes_late(libraries: dict[str, P
     for point, label in enumerate(_points(library, verb), start=1):
         if label == "before commit":
             continue  # a transaction that is open keeps the others out: nobody is stopped there for long
-        near = verb in SWAPS and label.endswith(("update_aliases", "drop"))
+        near = label.endswith(("update_aliases", "drop")) if verb in SWAPS else label == "after bulk"
         if not (THOROUGH or near or (_turn(point, other) and (verb in (*SWAPS, "work") or point % 3 == 0))):
             continue
         with closing(World(library)) as world:

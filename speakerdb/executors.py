@@ -137,8 +137,11 @@ def refuse_in_a_starting_worker() -> None:
 
 
 def _initialise_worker(workers: int) -> None:
+    # Read by the numeric libraries when the model is first imported. Threads that wait for each other by spinning made a
+    # model up to three times slower beside another busy process, and no faster on an idle machine (two cores).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if workers > 1:
-        # The workers share the cores. Read by the numeric libraries when the model is first imported.
+        # The workers share the cores.
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
     # Ctrl-C reaches the whole group; the coordinator decides what becomes of the work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

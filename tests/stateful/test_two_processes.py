@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 import pytest
 
 from speakerdb.catalog import leases
-from speakerdb.errors import WritesFenced
+from speakerdb.errors import GateFailed, WritesFenced
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import fake_extract, silence, two_voices
 from speakerdb.testing.faults import SimulatedCrash
@@ -115,3 +115,43 @@ def test_the_fence_of_the_dead_does_not_outlast_a_clock_that_is_set_back(world: 
                 break
     world.jump(-3600)
     one.db.add(None, two_voices(), recording_id="three", waveform=silence(20))
+
+
+def test_nothing_slips_in_between_the_proof_and_the_announcement(world: World) -> None:
+    """The monitor asserts, as the intention is committed, that the target is complete."""
+    one, other = world.processes
+    one.db.start_migration("v4", force=True)
+    one.db.work()
+    outcomes: set[str] = set()
+    for point in range(1, 40):
+        one.arm(point, lambda number=point: _add_unless_fenced(other.db, f"late-{number}", outcomes))  # type: ignore[misc]
+        try:
+            one.db.finalize()
+        except GateFailed:
+            outcomes.add("refused")
+        one.calm()
+        world.check()
+        one.db.work()
+        if one.db.status().serving == "v4":
+            outcomes.add("swapped")
+            one.db.rollback()
+            one.db.start_migration("v4", force=True)
+            one.db.work()
+    assert outcomes == {"added", "fenced", "refused", "swapped"}
+
+
+def _add_unless_fenced(db: SpeakerDB, recording: str, outcomes: set[str]) -> None:
+    try:
+        db.add(None, two_voices(), recording_id=recording, waveform=silence(20))
+    except WritesFenced:
+        outcomes.add("fenced")
+    else:
+        outcomes.add("added")
+
+
+def test_a_voice_that_was_removed_is_no_answer_while_its_document_is_still_there(world: World) -> None:
+    one, other = (process.db for process in world.processes)
+    first, second = {each.recording_id: each.id for each in one.speakers()}.values()
+    assert second in {match.id for match in other.match(speaker=first).matches}
+    one.remove("two")
+    assert second not in {match.id for match in other.match(speaker=first).matches}

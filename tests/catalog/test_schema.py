@@ -9,6 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.dialects import postgresql
 
 from speakerdb.catalog import journal, schema, upgrade
 from speakerdb.catalog.catalog import Catalog
@@ -146,3 +147,13 @@ def test_messages_hold_no_parameters(catalog: Catalog) -> None:
     with pytest.raises(sa.exc.IntegrityError) as caught, catalog.job() as tx:
         tx.execute(sa.update(schema.speakers).values(profile_id="a-persons-secret"))
     assert "a-persons-secret" not in str(caught.value)
+
+
+def test_the_schema_is_nothing_that_postgresql_cannot_do() -> None:
+    """Every table and index can be said in PostgreSQL's words; partial indexes keep their condition."""
+    dialect = postgresql.dialect()
+    for table in schema.metadata.sorted_tables:
+        assert str(sa.schema.CreateTable(table).compile(dialect=dialect))
+        for index in table.indexes:
+            partial = index.dialect_options["sqlite"]["where"] is not None
+            assert (" WHERE " in str(sa.schema.CreateIndex(index).compile(dialect=dialect))) == partial

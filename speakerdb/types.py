@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -99,8 +100,13 @@ class Recipe:
     @property
     def digest(self) -> str:
         """A hash of everything that changes the embedding; stored with each one."""
-        text = json.dumps(asdict(self), sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return _recipe_digest(self)
+
+
+@lru_cache
+def _recipe_digest(recipe: Recipe) -> str:
+    text = json.dumps(asdict(recipe), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,15 +86,15 @@ class Worker:
             if report.unavailable:
                 blocked |= report.unavailable
                 blocked_at = time.monotonic()
-            if time.monotonic() - pooled_at >= REPOOL_SECONDS:
-                self._pool()
-                pooled_at = time.monotonic()
-            written += self._project(settle=not report.taken)
             meter.step(report)
+            if not report.taken and not forever:
+                stopped = "waiting" if blocked else "paused" if self._paused() else "drained"
+                break
+            settle = not report.taken or time.monotonic() - pooled_at >= REPOOL_SECONDS
+            written += self._project(settle=settle)
+            if settle:
+                pooled_at = time.monotonic()
             if not report.taken:
-                if not forever:
-                    stopped = "waiting" if blocked else "paused" if self._paused() else "drained"
-                    break
                 self._catalog.renew(lease)
                 self._wait(stop)
                 if time.monotonic() - blocked_at >= MODEL_RETRY_SECONDS:
@@ -121,11 +121,6 @@ class Worker:
     def _live(self) -> list[Generation]:
         with self._catalog.read() as tx:
             return [self._generations[name] for name in journal.live_generations(tx)]
-
-    def _pool(self) -> None:
-        for generation in self._live():
-            while self._projector.repool(generation):
-                pass
 
     def _project(self, *, settle: bool) -> ProjectionReport:
         total = ProjectionReport()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -65,7 +64,6 @@ class Database:
         sa.event.listen(self._engine, "begin", _begin_sqlite)
         sa.event.listen(self._engine, "handle_error", _translate)
         self._writing = self._engine.execution_options(speakerdb_begin="BEGIN IMMEDIATE")
-        self.path = Path(parsed.database) if parsed.database and parsed.database != ":memory:" else None
 
     def now(self) -> int:
         """Microseconds since the epoch by the database's clock (SQLite has this machine's)."""

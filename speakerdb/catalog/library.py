@@ -227,17 +227,6 @@ def snapshot(tx: Transaction, ids: Sequence[str]) -> dict[str, tuple[RecordingRo
     return {key: (row, tuple(listed)) for key, (row, listed) in found.items()}
 
 
-def labelled_turns(tx: Transaction, recording_id: str) -> tuple[Turn, ...]:
-    """A recording's turns with the diarizer's labels."""
-    rows = tx.execute(
-        sa.select(turns.c.start, turns.c.end, speakers.c.label)
-        .join(speakers, speakers.c.id == turns.c.speaker_id)
-        .where(turns.c.recording_id == recording_id)
-        .order_by(turns.c.ordinal)
-    )
-    return tuple(Turn(*row) for row in rows)
-
-
 _speaker_columns: sa.Select[Any] = (
     sa.select(
         speakers.c.id,

@@ -398,34 +398,3 @@ def _embedding_values(generation: str, row: EmbeddingRow, now: int) -> dict[str,
 def anything_indexed(tx: Transaction) -> bool:
     """Whether SQL believes that some index holds something."""
     return tx.scalar(sa.select(projections.c.entity_id).where(projections.c.indexed_version > 0).limit(1)) is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a generation has still to extract. `speech_seconds` is at most the budget for each speaker."""
-
-    recordings: int
-    to_extract: int
-    speakers: int
-    audio_seconds: float
-    speech_seconds: float
-
-
-def cost(tx: Transaction, generation: str, budget_seconds: float) -> Cost:
-    """What it takes to bring a generation to the whole library; embeddings that SQL has are used again."""
-    current = (
-        sa.select(work_items.c.id)
-        .where(work_items.c.recording_id == recordings.c.id, work_items.c.generation == generation)
-        .where(work_items.c.state == "done", work_items.c.done_version == recordings.c.content_version)
-        .exists()
-    )
-    speech = sa.case((speakers.c.speech_seconds > budget_seconds, budget_seconds), else_=speakers.c.speech_seconds)
-    every = tx.scalar(sa.select(sa.func.count()).select_from(recordings)) or 0
-    files = tx.execute(sa.select(sa.func.count(), sa.func.sum(recordings.c.seconds)).where(~current)).one()
-    voices = tx.execute(
-        sa.select(sa.func.count(), sa.func.sum(speech))
-        .select_from(speakers)
-        .join(recordings, recordings.c.id == speakers.c.recording_id)
-        .where(~current)
-    ).one()
-    return Cost(every, files[0], voices[0], float(files[1] or 0.0), float(voices[1] or 0.0))

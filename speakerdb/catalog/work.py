@@ -71,12 +71,7 @@ def enqueue_library(tx: Transaction, generation: str, now: int) -> int:
         .where(speakers.c.recording_id == recordings.c.id, speakers.c.profile_id.is_not(None))
         .exists()
     )
-    current = (
-        sa.select(work_items.c.id)
-        .where(work_items.c.recording_id == recordings.c.id, work_items.c.generation == generation)
-        .where(work_items.c.state == "done", work_items.c.done_version == recordings.c.content_version)
-        .exists()
-    )
+    current = _current(generation)
     rows = sa.select(
         recordings.c.id,
         sa.literal(generation),
@@ -314,6 +309,42 @@ def progress(tx: Transaction, generation: str) -> Progress:
         speakers_unembeddable=voices[1],
         documents_waiting=waiting_count(tx, generation),
         errors={row.error_code: row.failed for row in codes},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a generation has still to extract. `speech_seconds` is at most the budget for each speaker."""
+
+    recordings: int
+    to_extract: int
+    speakers: int
+    audio_seconds: float
+    speech_seconds: float
+
+
+def cost(tx: Transaction, generation: str, budget_seconds: float) -> Cost:
+    """What it takes to bring a generation to the whole library; embeddings that SQL has are used again."""
+    current = _current(generation)
+    speech = sa.case((speakers.c.speech_seconds > budget_seconds, budget_seconds), else_=speakers.c.speech_seconds)
+    every = tx.scalar(sa.select(sa.func.count()).select_from(recordings)) or 0
+    files = tx.execute(sa.select(sa.func.count(), sa.func.sum(recordings.c.seconds)).where(~current)).one()
+    voices = tx.execute(
+        sa.select(sa.func.count(), sa.func.sum(speech))
+        .select_from(speakers)
+        .join(recordings, recordings.c.id == speakers.c.recording_id)
+        .where(~current)
+    ).one()
+    return Cost(every, files[0], voices[0], float(files[1] or 0.0), float(voices[1] or 0.0))
+
+
+def _current(generation: str) -> sa.Exists:
+    """Whether a recording is extracted for a generation as it is now."""
+    return (
+        sa.select(work_items.c.id)
+        .where(work_items.c.recording_id == recordings.c.id, work_items.c.generation == generation)
+        .where(work_items.c.state == "done", work_items.c.done_version == recordings.c.content_version)
+        .exists()
     )
 
 

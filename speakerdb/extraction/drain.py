@@ -98,7 +98,6 @@ class Extraction:
         self._timeout = timeout
         self._extract = function
         self._waveforms: dict[str, Waveform] = {}
-        self._recipes = {name: generation.recipe.digest for name, generation in generations.items()}
 
     def keep(self, recording_id: str, waveform: Waveform | None) -> Waveform | None:
         """Hold in-memory sound until its recording is extracted (None lets go of it); what was held before."""
@@ -261,7 +260,7 @@ class Extraction:
             return False  # taken away from us by a change of the recording
         if result.checksum is not None:
             journal.learn_checksum(tx, generation.name, result.checksum)
-        recipe = self._recipes[generation.name]
+        recipe = generation.recipe.digest
         rows = [
             EmbeddingRow(speaker, Kind.SPEAKER, _checked(found, generation), recipe, row.content_version)
             for speaker, found in result.results.items()

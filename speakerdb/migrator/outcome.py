@@ -84,21 +84,14 @@ class Outcome:
         """Token, intention, swap, and what became of it. `AliasMoved`, `WritesFenced`; then nothing serves differently."""
         swap.put_token(self._index)
         self._announce(lease, migration, swap, intention, fenced=fenced)
-        self._perform(lease, migration, swap)
+        self._perform(lease, swap)
 
-    def _perform(self, lease: Lease, migration: MigrationRow, swap: Swap) -> None:
+    def _perform(self, lease: Lease, swap: Swap) -> None:
         """Send the swap and write down what became of it. An answer that does not come is decided by the alias."""
         try:
             swap.perform(self._index)
         except (AliasMoved, BackendError):
-            self.recover(lease)
-            with self._catalog.read() as tx:
-                after = journal.newest(tx, SERVING_ALIAS)
-            if (
-                after is None
-                or after.state not in (State.FINALIZED, State.ROLLED_BACK)
-                or after.state is migration.state
-            ):
+            if self.recover(lease) is None:
                 raise
             return
         with self._catalog.read() as tx:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from speakerdb import media
-from speakerdb.catalog import library, vectors
+from speakerdb.catalog import library, work
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.errors import DimensionMismatch, MediaError, SpeakerDBError
 from speakerdb.index.port import VectorIndex
@@ -78,7 +78,7 @@ def examine(
 ) -> Preflight:
     """Everything a person should know before a migration starts."""
     with catalog.read() as tx:
-        cost = vectors.cost(tx, target.name, target.recipe.budget_seconds)
+        cost = work.cost(tx, target.name, target.recipe.budget_seconds)
         files = library.media_files(tx)
     checks: list[Check] = []
     tried, check = _model_check("target model", probe, target, missing="fail")

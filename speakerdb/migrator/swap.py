@@ -53,12 +53,12 @@ class Swap:
         )
 
 
-def remove_tokens(index: VectorIndex, keep: str | None = None) -> None:
-    """Take away every token alias (but `keep`). Only the holder of the migration's lease may."""
+def remove_tokens(index: VectorIndex) -> None:
+    """Take away every token alias. Only the holder of the migration's lease may."""
     actions = [
         AliasAction.remove(alias, target, must_exist=False)
         for alias, targets in index.aliases().items()
-        if alias.startswith(TOKEN_PREFIX) and alias != keep
+        if alias.startswith(TOKEN_PREFIX)
         for target in targets
     ]
     if actions:

@@ -1,14 +1,14 @@
 """The error tree. A class states its code, whether trying again can help, how far it reaches, and both doors' status.
 
 SpeakerDBError
-├── ConfigurationError ── GenerationChanged, SchemaNewer, SchemaOutdated
+├── ConfigurationError ── GenerationChanged, SchemaNewer, SchemaOutdated, BackupUnusable
 ├── NotFound (also LookupError) ── NotEmbedded
-├── InvalidInput (also ValueError) ── NeedsTurns, InvalidTurns
+├── InvalidInput (also ValueError) ── NeedsTurns, InvalidTurns, InvalidManifest, DuplicateEntry, InvalidBundle
 ├── Conflict ── MigrationActive, IllegalTransition, NoMigration, LeaseHeld, LeaseLost, WritesFenced, AliasMoved, AliasMissing,
-│               IndexExists
+│               IndexExists, CannotUndo, LibraryInUse
 ├── MediaError ── MediaMissing, MediaUnreadable, MediaChanged, MediaForbidden, NoAudioTrack, MediaTooShort
-├── ExtractionError ── ModelUnavailable, ModelAccessDenied, CheckpointUntrusted, DimensionMismatch, NotFinite,
-│                      WorkerDied, WorkerTimeout
+├── ExtractionError ── ModelUnavailable, ModelAccessDenied, ModelOffline, CheckpointUntrusted, DimensionMismatch,
+│                      NotFinite, WorkerDied, WorkerTimeout
 ├── BackendError ── DatabaseUnavailable, DatabaseReadOnly, StorageFull, IndexUnavailable, IndexMissing, ItemsRejected
 ├── SafetyStop
 ├── GateFailed
@@ -81,6 +81,13 @@ class SchemaOutdated(ConfigurationError):
     default_hint = "Run `speakerdb db upgrade`."
 
 
+class BackupUnusable(ConfigurationError):
+    """A file is not a backup of a library, is damaged, or was made by a newer speakerdb."""
+
+    code = "backup-unusable"
+    default_hint = "Give a file that `speakerdb backup` made."
+
+
 class NotFound(SpeakerDBError, LookupError):
     """What was named does not exist."""
 
@@ -119,6 +126,28 @@ class InvalidTurns(InvalidInput):
 
     code = "invalid-turns"
     default_hint = "Mend the turns file and give it again."
+
+
+class InvalidManifest(InvalidInput):
+    """A line of a manifest, or its header, is malformed."""
+
+    code = "invalid-manifest"
+    default_hint = "Mend the line and give the manifest again; docs/reference/manifest.md says what a line may hold."
+
+
+class DuplicateEntry(InvalidInput):
+    """Two entries of one run name the same recording."""
+
+    code = "duplicate-entry"
+    default_hint = "Remove one of the two, or give them different ids."
+
+
+class InvalidBundle(InvalidInput):
+    """A bundle of models is incomplete, damaged, or not a bundle."""
+
+    code = "invalid-bundle"
+    scope: ClassVar[Scope] = "run"
+    default_hint = "Make it again with `speakerdb models pack` on a machine that has the models."
 
 
 class Conflict(SpeakerDBError):
@@ -188,6 +217,20 @@ class IndexExists(Conflict):
 
     code = "index-exists"
     default_hint = "Look at what it holds; if nobody needs it, remove it and run this again."
+
+
+class CannotUndo(Conflict):
+    """There is nothing to undo, or what was changed has changed again since."""
+
+    code = "cannot-undo"
+    default_hint = "See `speakerdb events` for what was done."
+
+
+class LibraryInUse(Conflict):
+    """Another process works with this library; what was asked for needs it alone."""
+
+    code = "library-in-use"
+    default_hint = "Stop the other processes (workers, services) and run this again."
 
 
 class MediaError(SpeakerDBError):
@@ -261,6 +304,15 @@ class ModelAccessDenied(ModelUnavailable):
     """The hub refused the model: a token is missing, or the model's terms were not accepted."""
 
     code = "model-access-denied"
+
+
+class ModelOffline(ModelUnavailable):
+    """The model is not on this machine, and looking it up is not allowed or not possible."""
+
+    code = "model-offline"
+    default_hint = (
+        "Fetch it where there is network (`speakerdb models fetch`), or bring it with `models pack` and `install`."
+    )
 
 
 class CheckpointUntrusted(ModelUnavailable):

@@ -74,7 +74,7 @@ class SpeakerDB:
         self.index = index
         self._executor = executor
         self.generations = dict(settings.known_generations())
-        who = _who()
+        who = settings.who or _who()
         self.serving = Serving(catalog, index, self.generations)
         self.projector = Projector(catalog, index)
         self.ingest = Ingest(catalog, media_roots=settings.media_roots, who=who)

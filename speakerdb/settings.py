@@ -84,6 +84,24 @@ class GenerationSettings(BaseModel):
         )
 
 
+class ModelSettings(BaseModel):
+    """How models are found and kept."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    offline: bool = Field(
+        default=False, description="Forbid every look-up over the network: only what is on this machine."
+    )
+    folder: Path | None = Field(
+        default=None,
+        description="Folder of the models that `models install` put on this machine; models in data_dir unless set.",
+    )
+    keep: Literal["auto", "one", "all"] = Field(
+        default="auto",
+        description="How many models a worker holds: all, one at a time, or (auto) as many as fit into its memory.",
+    )
+
+
 def _default_data_dir() -> Path:
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "speakerdb"
@@ -112,6 +130,7 @@ class Settings(BaseSettings):
     generations: dict[str, GenerationSettings] = Field(
         default_factory=dict, description="New generations, or changes to v3 and v4."
     )
+    models: ModelSettings = Field(default_factory=ModelSettings, description="How models are found and kept.")
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N.")
     allow_unknown_checkpoints: bool = Field(
         default=False, description="Load checkpoints whose SHA-256 is not pinned. A checkpoint is a program."
@@ -129,6 +148,9 @@ class Settings(BaseSettings):
     fence_seconds: float = Field(default=10.0, gt=0, description="How long a finalize may make writers wait.")
     rollback_days: float = Field(
         default=30.0, ge=0, description="How long the source index is kept current after a finalize."
+    )
+    who: str | None = Field(
+        default=None, description="Who does what is done, in the events; the user of the operating system unless set."
     )
     disk_floor_mb: int = Field(default=512, ge=0, description="Free disk below which a migration refuses to start.")
 
@@ -164,6 +186,10 @@ class Settings(BaseSettings):
     @property
     def index_path(self) -> Path:
         return self.data_dir / "index.db"
+
+    @property
+    def models_folder(self) -> Path:
+        return self.models.folder or self.data_dir / "models"
 
     def known_generations(self) -> Mapping[str, Generation]:
         """Built-in generations with the settings applied, and new ones."""

@@ -13,6 +13,7 @@ from speakerdb.catalog.database import Row, Transaction
 from speakerdb.catalog.schema import ENDED_STATES, events, generations, migrations
 from speakerdb.core.lifecycle import State
 from speakerdb.errors import GenerationChanged
+from speakerdb.events import KINDS
 from speakerdb.types import Generation
 
 
@@ -152,14 +153,19 @@ def record(
     *,
     migration_id: int | None = None,
     entity_id: str | None = None,
+    why: str | None = None,
     **data: object,
 ) -> None:
-    """Append an event. `kind` is a static name; what varies is data."""
-    tx.execute(
-        sa.insert(events).values(
-            at=now, kind=kind, who=who, migration_id=migration_id, entity_id=entity_id, data=json.dumps(data)
-        )
-    )
+    """Append an event. `kind` is one of `events.KINDS`; what varies is data."""
+    assert kind in KINDS, f"the event {kind!r} is not among the known kinds"
+    row = {
+        "at": now, "kind": kind, "who": who, "why": why, "migration_id": migration_id, "entity_id": entity_id,
+        "data": json.dumps(data),
+    }  # fmt: skip
+    tx.execute(_insert_event, [row])
+
+
+_insert_event = sa.insert(events)
 
 
 def latest_events(tx: Transaction, limit: int) -> list[dict[str, Any]]:
@@ -171,6 +177,7 @@ def latest_events(tx: Transaction, limit: int) -> list[dict[str, Any]]:
             "at": row.at,
             "kind": row.kind,
             "who": row.who,
+            "why": row.why,
             "migration": row.migration_id,
             "entity": row.entity_id,
             "data": json.loads(row.data),

@@ -47,6 +47,8 @@ recordings = sa.Table(
     sa.Column("content_version", sa.BigInteger, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
+    # When it was made, where somebody said so.
+    sa.Column("recorded_at", Instant),
     sa.CheckConstraint("content_version >= 1", name="content_version"),
     sa.CheckConstraint("(media_size IS NULL) = (media_digest IS NULL)", name="fingerprint"),
 )
@@ -237,6 +239,8 @@ events = sa.Table(
     sa.Column("migration_id", sa.ForeignKey("migrations.id"), index=True),
     sa.Column("entity_id", sa.Text, index=True),
     sa.Column("data", sa.Text, nullable=False),
+    # What the person who did it said.
+    sa.Column("why", sa.Text),
 )
 
 leases = sa.Table(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -35,15 +36,47 @@ def test_models_and_revisions_agree(tmp_path: Path) -> None:
     other.close()
 
 
-def _statements(tx: sa.Connection) -> dict[str, list[str]]:
+def _statements(tx: sa.Connection) -> dict[str, tuple[str, list[str]]]:
     rows = tx.exec_driver_sql(
         "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL"
     )
-    return {
-        name: sorted(line.strip().rstrip(",") for line in sql.replace("\t", "").splitlines())
-        for name, sql in rows
-        if name not in ("alembic_version", "sqlite_sequence")
-    }
+    return {name: _parts(sql) for name, sql in rows if name not in ("alembic_version", "sqlite_sequence")}
+
+
+def _parts(statement: str) -> tuple[str, list[str]]:
+    """What stands around the outer brackets, and what stands in them in any order: a column that a later revision adds
+    comes after the constraints."""
+    text = " ".join(statement.split())
+    first, last = text.index("("), text.rindex(")")
+    depth, parts = 0, [""]
+    for character in text[first + 1 : last]:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return f"{text[:first].strip()} ... {text[last + 1 :].strip()}", sorted(part.strip() for part in parts)
+
+
+def test_a_database_of_the_first_revision_keeps_its_rows(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'c.db'}")
+    config = Config()
+    config.set_main_option("script_location", str(upgrade.scripts()))
+    with database.write() as tx:
+        config.attributes["connection"] = tx
+        command.upgrade(config, "0001")
+    with database.write() as tx:
+        tx.exec_driver_sql("INSERT INTO libraries VALUES ('lib_1', 'default', 1)")
+        tx.exec_driver_sql(
+            "INSERT INTO recordings VALUES ('rec_1', 'lib_1', '/a.wav', NULL, NULL, 3.0, 'digest', 1, 1, 1)"
+        )
+        tx.exec_driver_sql("INSERT INTO events VALUES (1, 5, 'recording-added', 'ada', NULL, 'rec_1', '{}')")
+    upgrade.ensure(database, auto_upgrade=True)
+    with database.read() as tx:
+        assert tx.exec_driver_sql("SELECT id, recorded_at FROM recordings").all() == [("rec_1", None)]
+        (event,) = journal.latest_events(tx, 10)
+        assert (event["kind"], event["who"], event["why"]) == ("recording-added", "ada", None)
+    database.close()
 
 
 def test_the_head_constant_is_the_newest_revision() -> None:
@@ -64,7 +97,7 @@ def test_a_database_of_a_newer_schema_is_refused(catalog: Catalog) -> None:
 def test_an_outdated_database_waits_for_a_person_where_told_so(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upgrade, "HEAD", "0002")
+    monkeypatch.setattr(upgrade, "HEAD", "0003")
     with pytest.raises(SchemaOutdated):
         catalog.prepare(auto_upgrade=False)
 
@@ -116,7 +149,7 @@ def test_the_schema_refuses(catalog: Catalog, statement: str) -> None:
     ids = add(catalog, "r")
     embed(catalog, ids["SPEAKER_00"])
     with catalog.job() as tx:
-        journal.record(tx, "tried", "me", 1)
+        journal.record(tx, "migration-started", "me", 1)
     with pytest.raises(sa.exc.IntegrityError), catalog.job() as tx:
         tx.exec_driver_sql(statement)
 

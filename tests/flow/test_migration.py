@@ -153,7 +153,7 @@ def test_failures_stop_a_finalize_until_a_person_retries_or_waives(db: SpeakerDB
     db.work()
     assert db.finalize().serving == "v4"
     waivers = [event for event in db.events() if event["kind"] == "item-waived"]
-    assert [(e["entity"], e["data"]["why"]) for e in waivers] == [("b", "lost in the flood")]
+    assert [(e["entity"], e["why"]) for e in waivers] == [("b", "lost in the flood")]
 
 
 @pytest.mark.parametrize("harm", ["missing", "vector", "orphan", "stale", "filter"])

@@ -1,0 +1,49 @@
+"""The kinds of events: what is written into the audit trail. A kind is a static name; what varies is data.
+
+An event holds when (microseconds since the epoch), who, why (where a person said it), the kind, the migration and the
+entity it is about, and data. Events are only ever added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+KINDS: Mapping[str, str] = {
+    # What the library holds
+    "recording-added": "A recording came in. Data: `turns`.",
+    "recording-changed": "A recording's turns or its sound changed. Data: `turns`; `lost`: the names and profiles of speakers"
+    " whose label is gone.",
+    "recording-removed": "A recording was removed, with its voices. Data: `speakers`, how many. No name is kept.",
+    "recording-relocated": "A recording's file has another path now. Data: `old`, `new`.",
+    "media-accepted": "A file that had changed was taken as the recording's sound. Data: `seconds`.",
+    "library-brought-in": "A run of `add` over folders or manifests came to its end. Data: counts by outcome.",
+    # People
+    "speaker-renamed": "A speaker got another name, or lost it. Data: `old`, `new`.",
+    "speaker-assigned": "A speaker was put into a profile, or taken out of one. Data: `old`, `new`, ids of profiles.",
+    "speaker-split": "Turns of a speaker became a new speaker of the same recording. Data: `new`, the new speaker; `label`;"
+    " `turns`, how many.",
+    "profile-created": "A profile was made. Data: `name`.",
+    "profile-renamed": "A profile got another name. Data: `old`, `new`.",
+    "profiles-merged": "Two profiles became one. Data: `into`; `speakers`, the members that moved; `forwarded`, the profiles"
+    " that had been merged into it before.",
+    "change-undone": "One of the changes above was taken back. Data: `event`, the id of the event that was undone.",
+    # Work
+    "items-retried": "Failed recordings were queued again. Data: `count`, and what chose them.",
+    "item-waived": "A recording may be missing from a migration's target, on a person's word. Data: `code`.",
+    # Migrations
+    "migration-started": "A migration began. Data: `source`, `target`, `queued`, `reused`, `part`.",
+    "migration-paused": "Its queued recordings stay in the queue.",
+    "migration-resumed": "A paused migration goes on.",
+    "swap-announced": "The intention to move the alias was written down. Data: `intention`, `entering`, `leaving`.",
+    "migration-finalized": "The target serves. Data: `resolved`: whether another process's swap was decided.",
+    "migration-running": "An announced swap was seen not to have happened. Data: `resolved`.",
+    "migration-rolled-back": "The source serves again.",
+    "migration-cancelled": "It was ended before its swap.",
+    "migration-retired": "The roll-back period ended.",
+    "vectors-purged": "A retired generation's vectors were deleted from SQL. Data: `generation`.",
+    # Index and database
+    "index-rebuilt": "An index was built again from SQL beside the old one and took its place. Data: `generation`, `index`,"
+    " `documents`, `alias_moved`.",
+    "backup-made": "A copy of the database was written. Data: `path`.",
+    "library-restored": "The database was put back from a backup. Data: `path`, `made_at`.",
+}

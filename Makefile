@@ -22,7 +22,7 @@ ifneq ($(STANDS),1)
 .PHONY: .venv/.complete
 endif
 
-.PHONY: help env demo test lint types bench clean lock
+.PHONY: help env demo test lint types bench docs reference clean lock
 .DEFAULT_GOAL := help
 
 help:
@@ -32,8 +32,10 @@ help:
 	@echo "make lint    ruff and import-linter"
 	@echo "make types   mypy"
 	@echo "make bench   the benchmarks; writes benchmarks/results/latest.json"
+	@echo "make docs    the documentation as a site, in the folder site"
+	@echo "make reference   the pages of docs/reference, from the code"
 	@echo "make lock    bring requirements.lock up to pyproject.toml    (LOCK_ARGS=--upgrade for newer versions)"
-	@echo "make clean   remove .venv, .demo and caches"
+	@echo "make clean   remove .venv, .demo, site and caches"
 
 env: .venv/.project
 
@@ -95,6 +97,14 @@ types: env
 bench: env
 	@$(BIN)/python -m benchmarks
 
+# Strict: a link or an anchor that leads nowhere is an error.
+docs: env
+	@$(BIN)/mkdocs build --strict --quiet --clean
+	@echo "site/index.html is ready"
+
+reference: env
+	@$(BIN)/python docs/generate.py
+
 lock: env
 	@if uv --version >/dev/null 2>&1; then uv=uv; else uv=$(BIN)/uv; fi; \
 	$$uv pip compile --quiet $(LOCK_ARGS) pyproject.toml --extra dev --universal --python-version 3.11 --fork-strategy fewest \
@@ -102,5 +112,5 @@ lock: env
 	@echo "requirements.lock is new; the next command makes .venv from it"
 
 clean:
-	rm -rf .venv .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .demo site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -17,7 +17,7 @@ for _variable in [name for name in os.environ if name.startswith("SPEAKERDB_")]:
     del os.environ[_variable]
 
 LATEST = Path(__file__).resolve().parent / "results" / "latest.json"
-PARTS = ("orchestration", "memory", "search", "sound")
+PARTS = ("orchestration", "memory", "intake", "search", "sound")
 
 
 def main() -> None:

@@ -44,6 +44,18 @@ def drain(folder: Path) -> dict[str, float]:
         return {"start": start, "peak": peak, "cache": _resident("VmRSS") - after}
 
 
+def bring(folder: Path) -> dict[str, float]:
+    """Seconds and seconds of CPU that bringing in a manifest takes, how many it added, and the peak in MiB."""
+    from benchmarks.libraries import null_executor, settings
+    from speakerdb.service import SpeakerDB
+
+    with SpeakerDB.open(settings(folder / "library"), executor=null_executor()) as db:
+        begun, clock = time.perf_counter(), time.process_time()
+        report = db.ingest.bring_in([folder / "library.jsonl"])
+        taken, busy = time.perf_counter() - begun, time.process_time() - clock
+        return {"seconds": taken, "cpu": busy, "added": report.added, "peak": _resident("VmHWM")}
+
+
 def _resident(name: str) -> float:
     """This process's resident memory in MiB: now (VmRSS), or at most so far (VmHWM).
 
@@ -58,4 +70,4 @@ def _resident(name: str) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"opening": opening, "drain": drain}[sys.argv[1]](Path(sys.argv[2]))))
+    print(json.dumps({"opening": opening, "drain": drain, "bring": bring}[sys.argv[1]](Path(sys.argv[2]))))

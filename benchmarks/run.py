@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import opening, searching, sound, working
+from benchmarks import bringing, opening, searching, sound, working
 from benchmarks.report import Row, document, machine
 
 
@@ -22,10 +22,11 @@ class Sizes:
     batches: int
     times: int
     sound_seconds: float
+    library: tuple[int, ...] = (1_000, 10_000)
 
 
 FULL = Sizes(10_000, (1_000, 10_000, 50_000), (1_000, 10_000, 100_000), 101, 7, 5, 1800.0)
-QUICK = Sizes(1_000, (200, 1_000), (1_000, 4_000), 31, 5, 2, 120.0)
+QUICK = Sizes(1_000, (200, 1_000), (1_000, 4_000), 31, 5, 2, 120.0, (200, 1_000))
 
 
 def run(folder: Path, *, quick: bool, parts: Sequence[str], sizes: Sizes | None = None) -> dict[str, Any]:
@@ -37,6 +38,8 @@ def run(folder: Path, *, quick: bool, parts: Sequence[str], sizes: Sizes | None 
         rows += working.orchestration(folder, sizes.recordings)
     if "memory" in parts:
         rows += working.memory(folder, sizes.memory)
+    if "intake" in parts:
+        rows += bringing.bringing(folder, sizes.library)
     if "search" in parts:
         library = folder / "search"
         rows += searching.match(library, sizes.speakers, rounds=sizes.rounds, batches=sizes.batches)

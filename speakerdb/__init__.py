@@ -1,3 +1,3 @@
 """speakerdb keeps the voices of a media library searchable while the model that describes them is replaced."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -26,14 +26,17 @@ Scope = Literal["item", "recording", "run"]
 
 
 class SpeakerDBError(Exception):
-    """Anything speakerdb reports. `hint` says what to do next; `details` is data for machines."""
+    """Something went wrong for which there is no class of its own.
+
+    `hint` says what to do next; `details` is data for machines.
+    """
 
     code: ClassVar[str] = "error"
     transient: ClassVar[bool] = False
     scope: ClassVar[Scope] = "run"
     exit_code: ClassVar[int] = 1
     http_status: ClassVar[int] = 500
-    default_hint: ClassVar[str] = ""
+    default_hint: ClassVar[str] = "Read the message; it should have a code of its own, so please report it."
 
     def __init__(self, message: str, *, hint: str | None = None, **details: Any) -> None:
         super().__init__(message)
@@ -51,7 +54,7 @@ def _rebuild(cls: type[SpeakerDBError], message: str, hint: str, details: dict[s
 
 
 class ConfigurationError(SpeakerDBError):
-    """A setting or definition cannot be used."""
+    """A setting or definition cannot be used, or a generation of that name is not known."""
 
     code = "configuration"
     exit_code = 2
@@ -60,11 +63,11 @@ class ConfigurationError(SpeakerDBError):
 
 
 class GenerationChanged(ConfigurationError):
-    """A generation's definition differs from the one this library was built with."""
+    """A generation's model, revision, dimension or recipe, or its checkpoint, is not the one this library was built with."""
 
     code = "generation-changed"
     scope: ClassVar[Scope] = "run"
-    default_hint = "A changed model or recipe is a new generation: give it a new name and migrate to it."
+    default_hint = "Undo the change, or give the changed model or recipe a new name and migrate to it."
 
 
 class SchemaNewer(ConfigurationError):
@@ -75,7 +78,7 @@ class SchemaNewer(ConfigurationError):
 
 
 class SchemaOutdated(ConfigurationError):
-    """The database needs an upgrade first."""
+    """The database needs an upgrade first, and `auto_upgrade` is off."""
 
     code = "schema-outdated"
     default_hint = "Run `speakerdb db upgrade`."
@@ -89,20 +92,21 @@ class BackupUnusable(ConfigurationError):
 
 
 class NotFound(SpeakerDBError, LookupError):
-    """What was named does not exist."""
+    """There is no such recording, speaker, profile or library."""
 
     code = "not-found"
     scope: ClassVar[Scope] = "item"
     exit_code = 3
     http_status = 404
+    default_hint = "List what there is with `speakerdb recordings list`, `speakers list` or `profiles list`."
 
 
 class NotEmbedded(NotFound):
-    """The speaker exists but has no embedding that could be searched yet."""
+    """The speaker or profile exists, and has no embedding that can be searched."""
 
     code = "not-embedded"
     http_status = 409
-    default_hint = "Run `speakerdb work` to extract what is queued."
+    default_hint = "Run `speakerdb work`. If the message gives a reason, the voice is unembeddable as it is."
 
 
 class InvalidInput(SpeakerDBError, ValueError):
@@ -112,6 +116,7 @@ class InvalidInput(SpeakerDBError, ValueError):
     scope: ClassVar[Scope] = "recording"
     exit_code = 4
     http_status = 422
+    default_hint = "Correct what the message names, and give it again."
 
 
 class NeedsTurns(InvalidInput):
@@ -122,10 +127,10 @@ class NeedsTurns(InvalidInput):
 
 
 class InvalidTurns(InvalidInput):
-    """Turns are malformed, or do not fit the recording."""
+    """Turns cannot be read, or do not fit the recording: wrong columns, a start after the end, beyond the end of the file."""
 
     code = "invalid-turns"
-    default_hint = "Mend the turns file and give it again."
+    default_hint = "Mend the line or item that the message names, and give the turns again."
 
 
 class InvalidManifest(InvalidInput):
@@ -156,10 +161,11 @@ class Conflict(SpeakerDBError):
     code = "conflict"
     exit_code = 5
     http_status = 409
+    default_hint = "See `speakerdb status` for what serves and what runs."
 
 
 class MigrationActive(Conflict):
-    """Another migration of this alias is not at its end."""
+    """Another migration is not at its end. A finalized one counts until it is retired or rolled back."""
 
     code = "migration-active"
     default_hint = "See `speakerdb migrate status`; finish it with finalize, cancel, rollback or retire."
@@ -180,43 +186,50 @@ class NoMigration(Conflict):
 
 
 class LeaseHeld(Conflict):
-    """Another live process holds the lease."""
+    """Another live process works, or moves the alias."""
 
     code = "lease-held"
     transient = True
+    default_hint = "Let the process it names finish, or stop it. One that died elsewhere: wait `lease_seconds`."
 
 
 class LeaseLost(Conflict):
-    """This process no longer holds its lease; nothing of the current step was committed."""
+    """Another process took over while this one was stopped; nothing of its current step was committed."""
 
     code = "lease-lost"
+    default_hint = "See `speakerdb status`, then run it again."
 
 
 class WritesFenced(Conflict):
-    """A finalize holds the write fence for longer than a writer waits."""
+    """A finalize keeps writers waiting for longer than they wait, or catching up took longer than the fence stands."""
 
     code = "writes-fenced"
     transient = True
+    default_hint = "Try again; the fence ends by itself. For a finalize: at a quieter time, or raise `fence_seconds`."
 
 
 class AliasMoved(Conflict):
-    """The alias does not point where it was expected to; nothing was changed."""
+    """The alias, or the token of a swap, is not where it must be; nothing was changed."""
 
     code = "alias-moved"
-    default_hint = "See `speakerdb status` for what serves."
+    default_hint = "See `speakerdb status` for what serves; somebody else moved it."
 
 
 class AliasMissing(Conflict):
     """No alias says which index serves, and guessing is not safe."""
 
     code = "alias-missing"
+    default_hint = "Run `speakerdb index rebuild` for the generation that served."
 
 
 class IndexExists(Conflict):
-    """An index of this name exists with another dimension or for another generation."""
+    """An index of this name exists with another dimension, or for another definition of its generation."""
 
     code = "index-exists"
-    default_hint = "Look at what it holds; if nobody needs it, remove it and run this again."
+    default_hint = (
+        "It belongs to another library or to an older definition: move it away, then run `speakerdb index rebuild "
+        "GENERATION`."
+    )
 
 
 class CannotUndo(Conflict):
@@ -240,14 +253,16 @@ class MediaError(SpeakerDBError):
     scope: ClassVar[Scope] = "recording"
     exit_code = 6
     http_status = 422
+    default_hint = "Look at the file that the message names."
 
 
 class MediaMissing(MediaError):
-    """The media file is not where it was."""
+    """The media file is not where it was, or sound that was given in memory is gone."""
 
     code = "media-missing"
     default_hint = (
-        "Check the path. If a recording of the library has lost its file, put it back and run `speakerdb work --retry`."
+        "Check the path. If a recording of the library has lost its file: `speakerdb media relocate OLD NEW` where it moved;"
+        " else put it back and run `speakerdb work --retry`."
     )
 
 
@@ -255,23 +270,27 @@ class MediaUnreadable(MediaError):
     """The file is empty, truncated, not audio, or cannot be decoded where it must be."""
 
     code = "media-unreadable"
+    default_hint = "Play the file in an ordinary player; put a sound copy in its place and add it again."
 
 
 class NoAudioTrack(MediaError):
     """The file is a media file without sound."""
 
     code = "no-audio-track"
+    default_hint = "Give the file that has the sound."
 
 
 class MediaChanged(MediaError):
     """The file is not the one its turns were made from."""
 
     code = "media-changed"
-    default_hint = "Make its turns again and add it with `speakerdb add FILE --turns FILE`."
+    default_hint = (
+        "If its turns still fit: `speakerdb media accept ID`. Else make them again: `speakerdb add FILE --turns FILE`."
+    )
 
 
 class MediaForbidden(MediaError):
-    """The path lies outside the allowed media roots."""
+    """The path lies outside `media_roots`."""
 
     code = "media-forbidden"
     http_status = 403
@@ -279,46 +298,51 @@ class MediaForbidden(MediaError):
 
 
 class MediaTooShort(MediaError):
-    """The decoded sound ends before the speech that was asked for."""
+    """The sound ends before the speech that was asked for, though the file says that it is longer."""
 
     code = "media-too-short"
+    default_hint = "The file is cut off: replace it and add it again."
 
 
 class ExtractionError(SpeakerDBError):
-    """An embedding could not be computed."""
+    """An embedding could not be computed, for a reason that has no class of its own."""
 
     code = "extraction"
     scope: ClassVar[Scope] = "recording"
     exit_code = 7
     http_status = 500
+    default_hint = "Run `speakerdb work --retry`; if it stays so, report the message."
 
 
 class ModelUnavailable(ExtractionError):
-    """None of the model's sources could be loaded."""
+    """None of the model's sources could be loaded. The work stays queued."""
 
     code = "model-unavailable"
     scope: ClassVar[Scope] = "run"
+    default_hint = (
+        "The message lists every source with its reason; `speakerdb models list` shows what is on this machine."
+    )
 
 
 class ModelAccessDenied(ModelUnavailable):
     """The hub refused the model: a token is missing, or the model's terms were not accepted."""
 
     code = "model-access-denied"
+    default_hint = "Accept the model's terms on its hub page, make a token there, and set HF_TOKEN."
 
 
 class ModelOffline(ModelUnavailable):
     """The model is not on this machine, and looking it up is not allowed or not possible."""
 
     code = "model-offline"
-    default_hint = (
-        "Fetch it where there is network (`speakerdb models fetch`), or bring it with `models pack` and `install`."
-    )
+    default_hint = "Run `speakerdb models fetch` where there is network, or bring it by `models pack` and `install`."
 
 
 class CheckpointUntrusted(ModelUnavailable):
     """A checkpoint is a program; this one is not pinned, or is not the one that was pinned."""
 
     code = "checkpoint-untrusted"
+    default_hint = "Compare its SHA-256 with where you got it, then pin it with `sha256` in [generations.NAME]."
 
 
 class DimensionMismatch(ExtractionError):
@@ -326,27 +350,36 @@ class DimensionMismatch(ExtractionError):
 
     code = "dimension-mismatch"
     scope: ClassVar[Scope] = "run"
+    default_hint = "Correct `dimension` in the settings, or take the right checkpoint."
 
 
 class NotFinite(ExtractionError):
-    """A model gave NaN, infinity or a zero vector for a segment."""
+    """The model gave no usable vector for any segment of the recording."""
 
     code = "not-finite"
+    default_hint = "Listen to the recording: it may be silent where its turns say that somebody talks."
 
 
 class WorkerDied(ExtractionError):
-    """The worker process died while this recording was being worked on."""
+    """The worker process of this recording crashed, hung or was killed for memory, three times. Each costs one attempt."""
 
     code = "worker-died"
     transient = True
-    default_hint = "Try it again with `speakerdb work --retry`; if it dies again, look at the recording's file."
+    default_hint = (
+        "Check the file; give the machine more memory, or raise the setting `recording_timeout`; then "
+        "`speakerdb work --retry`."
+    )
 
 
 class WorkerTimeout(ExtractionError):
-    """The worker took longer than a recording may take, and was ended. Not tried again by itself: it would hang again."""
+    """It took longer than `recording_timeout`, and its worker was ended.
+
+    A recording is tried again, alone; the third time it fails as `worker-died`.
+    """
 
     code = "worker-timeout"
-    default_hint = "Check the file, or raise the setting recording_timeout; then `speakerdb work --retry`."
+    transient = True
+    default_hint = "Check the file, or raise the setting `recording_timeout`; then `speakerdb work --retry`."
 
 
 class BackendError(SpeakerDBError):
@@ -355,18 +388,19 @@ class BackendError(SpeakerDBError):
     code = "backend"
     exit_code = 8
     http_status = 503
+    default_hint = "See `speakerdb status`, then run it again."
 
 
 class DatabaseUnavailable(BackendError):
-    """The database cannot be reached, or is locked for too long."""
+    """The database is locked for too long, cannot be opened, or is damaged."""
 
     code = "database-unavailable"
     transient = True
-    default_hint = "Run it again; if it stays so, see that no process holds the file, and that the disk is sound."
+    default_hint = "See that no process holds the file and the disk is sound; restore a backup if it is damaged."
 
 
 class DatabaseReadOnly(BackendError):
-    """The database cannot be written."""
+    """The database or the index cannot be written."""
 
     code = "database-read-only"
     default_hint = "Make the data folder and its files writable for this user, or set SPEAKERDB_DATA_DIR to another."
@@ -380,7 +414,7 @@ class StorageFull(BackendError):
 
 
 class IndexUnavailable(BackendError):
-    """The index cannot be reached or is damaged."""
+    """The index is busy for too long, or damaged."""
 
     code = "index-unavailable"
     transient = True
@@ -388,7 +422,7 @@ class IndexUnavailable(BackendError):
 
 
 class IndexMissing(BackendError):
-    """A concrete index or write alias that must exist does not."""
+    """An index or its write alias is gone, or the generation is not live."""
 
     code = "index-missing"
     default_hint = "Build it again from SQL with `speakerdb index rebuild GENERATION`."
@@ -399,34 +433,47 @@ class ItemsRejected(BackendError):
 
     code = "items-rejected"
     scope: ClassVar[Scope] = "item"
+    default_hint = "See `speakerdb status` for the reason."
 
 
 class SafetyStop(SpeakerDBError):
-    """Going on could destroy something; a person must decide."""
+    """Going on could destroy something; a person must decide.
+
+    For example: the alias names an index that it should not, or the index belongs to another database.
+    """
 
     code = "safety-stop"
     exit_code = 9
     http_status = 409
+    default_hint = "Read the message and decide; nothing was changed."
 
 
 class GateFailed(SpeakerDBError):
-    """The target index is not proven; `details["report"]` names each gate with value, threshold and verdict."""
+    """The target (or, for a roll-back, the source) is not proven; nothing was swapped.
+
+    `details["report"]` names each gate with value, threshold and verdict.
+    """
 
     code = "gate-failed"
     exit_code = 10
     http_status = 409
+    default_hint = "See `speakerdb migrate status`; often `speakerdb work` is enough, else `migrate retry` or `waive`."
 
 
 class PreflightFailed(SpeakerDBError):
-    """A migration would not come to its end; `details["report"]` names each check."""
+    """A migration would not come to its end.
+
+    `details["report"]` names each check.
+    """
 
     code = "preflight-failed"
     exit_code = 11
     http_status = 409
+    default_hint = "Mend what the checks name, or start anyway with `--force`."
 
 
 class NotConfirmed(SpeakerDBError):
-    """A destructive verb was not confirmed."""
+    """A verb that asks was not confirmed, or there was no terminal to ask on."""
 
     code = "not-confirmed"
     exit_code = 12

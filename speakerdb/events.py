@@ -11,8 +11,8 @@ from collections.abc import Mapping
 KINDS: Mapping[str, str] = {
     # What the library holds
     "recording-added": "A recording came in. Data: `turns`.",
-    "recording-changed": "A recording's turns or its sound changed. Data: `turns`; `lost`: the names and profiles of speakers"
-    " whose label is gone.",
+    "recording-changed": "A recording's turns or its sound changed. Data: `turns`; `gone`: the speakers whose label is gone;"
+    " `lost`: their names and profiles.",
     "recording-removed": "A recording was removed, with its voices. Data: `speakers`, how many. No name is kept.",
     "recording-relocated": "A recording's file has another path now. Data: `old`, `new`.",
     "media-accepted": "A file that had changed was taken as the recording's sound. Data: `seconds`.",
@@ -21,17 +21,21 @@ KINDS: Mapping[str, str] = {
     "speaker-renamed": "A speaker got another name, or lost it. Data: `old`, `new`.",
     "speaker-assigned": "A speaker was put into a profile, or taken out of one. Data: `old`, `new`, ids of profiles.",
     "speaker-split": "Turns of a speaker became a new speaker of the same recording. Data: `new`, the new speaker; `label`;"
-    " `turns`, how many.",
+    " `turns`, how many; `recording`; `digest`, that of the recording's turns after it.",
     "profile-created": "A profile was made. Data: `name`.",
+    "profile-deleted": "A profile that nothing used was removed. Data: `name`, `library`.",
     "profile-renamed": "A profile got another name. Data: `old`, `new`.",
-    "profiles-merged": "Two profiles became one. Data: `into`; `speakers`, the members that moved; `forwarded`, the profiles"
-    " that had been merged into it before.",
-    "change-undone": "One of the changes above was taken back. Data: `event`, the id of the event that was undone.",
+    "profiles-merged": "Two profiles became one. Data: `name`; `into`; `speakers`, the members that moved; `forwarded`, the"
+    " profiles that had been merged into it before.",
+    "change-undone": "One of the changes above was taken back. Data: `event`, the id of the event that was undone; `undone`,"
+    " its kind.",
     # Work
     "items-retried": "Failed recordings were queued again. Data: `count`, and what chose them.",
     "item-waived": "A recording may be missing from a migration's target, on a person's word. Data: `code`.",
     # Migrations
     "migration-started": "A migration began. Data: `source`, `target`, `queued`, `reused`, `part`.",
+    "part-first": "A part of what a migration has queued goes before the rest. Data: `count`, and `share`, `library` or"
+    " `listed` (how many).",
     "migration-paused": "Its queued recordings stay in the queue.",
     "migration-resumed": "A paused migration goes on.",
     "swap-announced": "The intention to move the alias was written down. Data: `intention`, `entering`, `leaving`.",
@@ -44,6 +48,8 @@ KINDS: Mapping[str, str] = {
     # Index and database
     "index-rebuilt": "An index was built again from SQL beside the old one and took its place. Data: `generation`, `index`,"
     " `documents`, `alias_moved`.",
+    "index-ahead": "An index was found to hold newer documents than SQL: the database is an older copy. Data: `newest`, the"
+    " highest version in the index.",
     "backup-made": "A copy of the database was written. Data: `path`.",
     "library-restored": "The database was put back from a backup. Data: `path`, `made_at`.",
 }

@@ -7,8 +7,9 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any, Protocol, TypeVar
 
@@ -29,8 +30,11 @@ class Executor(Protocol):
     def submit(self, function: Callable[[Task], Result], task: Task) -> Future[Result]:
         """Start a task. A worker that dies shows as `concurrent.futures.BrokenExecutor` in the future."""
 
-    def restart(self) -> None:
-        """End whatever runs, however stuck it is; the next task starts afresh."""
+    def restart(self) -> str:
+        """End whatever runs, however stuck it is; the next task starts afresh.
+
+        Returns how a worker had ended by itself, to be read after "a worker process"; "" where none had, or nobody knows.
+        """
 
     def close(self) -> None:
         """End the workers. Fine to call twice."""
@@ -49,8 +53,9 @@ class InlineExecutor:
             future.set_exception(error)
         return future
 
-    def restart(self) -> None:
+    def restart(self) -> str:
         """Nothing runs between two tasks."""
+        return ""
 
     def close(self) -> None:
         """Nothing to end."""
@@ -80,12 +85,17 @@ class ProcessExecutor:
             )
         return self._pool
 
-    def restart(self) -> None:
+    def restart(self) -> str:
         pool, self._pool = self._pool, None
-        if pool is not None:
-            for process in self._context.started:
-                process.kill()
-            pool.shutdown(wait=True, cancel_futures=True)
+        if pool is None:
+            return ""
+        # A sentinel says that a process has ended without taking its exit status away from the pool, which asks too.
+        ended = set(wait([process.sentinel for process in self._context.started], timeout=0))
+        by_themselves = [process for process in self._context.started if process.sentinel in ended]
+        for process in self._context.started:
+            process.kill()
+        pool.shutdown(wait=True, cancel_futures=True)
+        return _how_they_ended([process.exitcode for process in by_themselves])
 
     def close(self) -> None:
         pool, self._pool = self._pool, None
@@ -97,6 +107,27 @@ class ProcessExecutor:
                 if process.is_alive():
                     process.kill()
             pool.shutdown(wait=True)
+
+
+def make_executor(kind: str, workers: int = 1) -> Executor:
+    """The executor that the setting `executor` names: ``process`` or ``inline``."""
+    return ProcessExecutor(workers) if kind == "process" else InlineExecutor()
+
+
+def _how_they_ended(statuses: Sequence[int | None]) -> str:
+    """One sentence part. A pool that lost a worker ends the others by SIGTERM, which tells nothing."""
+    told = [status for status in statuses if status is not None]
+    status = next((each for each in told if each != -signal.SIGTERM), told[0] if told else None)
+    if status is None:
+        return ""
+    if status >= 0:
+        return f"ended with exit status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:  # a real-time signal has a number only
+        name = "no name"
+    why = ", as the system does when memory runs out" if status == -signal.SIGKILL else ""
+    return f"was killed by signal {-status} ({name}){why}"
 
 
 class _RecordingContext(SpawnContext):
@@ -118,6 +149,8 @@ def _portable(function: Callable[[Task], Result], task: Task) -> Result:
         return function(task)
     except SpeakerDBError:
         raise
+    except MemoryError as error:
+        raise MemoryError(str(error)) from error  # a library's own class of it may not survive the way
     except Exception as error:
         try:
             pickle.loads(pickle.dumps(error))  # noqa: S301  what was dumped here

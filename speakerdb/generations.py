@@ -9,6 +9,7 @@ starting values, to be measured on one's own library.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from speakerdb.types import Generation, ModelSpec, OperatingPoint
@@ -39,3 +40,21 @@ V4 = Generation(
 )
 
 BUILT_IN: Mapping[str, Generation] = MappingProxyType({g.name: g for g in (V3, V4)})
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a published model is given: its licence, and whether its page wants them accepted first."""
+
+    licence: str
+    gated: bool
+
+
+TERMS: Mapping[str, Terms] = MappingProxyType(
+    {
+        "pyannote/embedding": Terms("MIT", gated=True),
+        "pyannote/wespeaker-voxceleb-resnet34-LM": Terms("CC-BY-4.0", gated=False),
+        "pyannote/speaker-diarization-community-1": Terms("CC-BY-4.0", gated=True),
+    }
+)
+"""By model id, as their pages said in 2026. A page can change; it has the last word."""

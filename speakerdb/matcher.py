@@ -35,7 +35,8 @@ CLIP_SECONDS = 120.0
 PART = 1024
 
 Path_: TypeAlias = Literal["serving", "fallback"]
-Place: TypeAlias = tuple[Generation, Path_]
+Place: TypeAlias = tuple[Generation, str, Path_]
+"""A generation, its concrete index, and how an answer from there is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,8 @@ class Matcher:
 
     def _places(self, tx: Transaction, preferred: str | None) -> list[Place]:
         """Where to look, in order: what serves, then the other live generations; or only what was asked for."""
-        serving = self._serving.resolve().generation
+        state = self._serving.resolve()
+        serving = state.generation
         live = journal.live_generations(tx)
         if preferred is not None:
             if preferred not in live:
@@ -144,17 +146,20 @@ class Matcher:
                     f"Generation {preferred!r} has no index that is kept current.",
                     hint=f"Live generations: {', '.join(live)}.",
                 )
-            return [(self._generations[preferred], "serving" if preferred == serving.name else "fallback")]
+            if preferred == serving.name:
+                return [(serving, state.index, "serving")]
+            return [(self._generations[preferred], state.indices[preferred], "fallback")]
         others = [self._generations[name] for name in live if name != serving.name]
-        places: list[Place] = [(serving, "serving")]
-        return places + [(generation, "fallback") for generation in others]
+        places: list[Place] = [(serving, state.index, "serving")]
+        return places + [(generation, state.indices[generation.name], "fallback") for generation in others]
 
     def _stored(
         self, tx: Transaction, places: Sequence[Place], rows: Sequence[SpeakerRow | ProfileRow]
     ) -> list[_Query]:
         found: dict[str, _Query] = {}
         reasons: dict[str, str] = {}
-        for generation, path in places:
+        for place in places:
+            generation = place[0]
             missing = {row.id: row for row in rows if row.id not in found}
             if not missing:
                 break
@@ -165,21 +170,21 @@ class Matcher:
                 if isinstance(entry.result, Unembeddable):
                     reasons.setdefault(key, entry.result.reason)
                     continue
-                found[key] = _query(generation, path, row, entry.result)
+                found[key] = _query(place, row, entry.result)
         for row in rows:
             if row.id not in found:
                 raise _not_embedded(row, reasons.get(row.id))
         return [found[row.id] for row in rows]
 
     def _clip(self, place: Place, clip: Path | Waveform) -> _Query:
-        generation, path = place
+        generation, index, path = place
         result, checksum = embed_clip(
             clip, self._load, generation, media_roots=self._media_roots, limit_seconds=CLIP_SECONDS
         )
         with self._catalog.read() as tx:
             journal.check_checksum(tx, generation.name, checksum)  # another model's vectors are another space
         text = "waveform" if isinstance(clip, Waveform) else str(clip)
-        return _Query(text, generation, generation.index_name, path, result.vector, result.seconds)
+        return _Query(text, generation, index, path, result.vector, result.seconds)
 
     def _answer(self, queries: Sequence[_Query], scope: Scope) -> list[MatchResult]:
         """Search each index once for all queries that go there, then keep what SQL says lives.
@@ -278,19 +283,18 @@ def _match(rank: int, kind: Kind, hit: Hit, row: SpeakerRow | ProfileRow, second
     )  # fmt: skip
 
 
-def _query(generation: Generation, path: Path_, row: SpeakerRow | ProfileRow, found: Embedding) -> _Query:
+def _query(place: Place, row: SpeakerRow | ProfileRow, found: Embedding) -> _Query:
     recording, itself = None, {row.id}
     if isinstance(row, SpeakerRow):
         recording = row.recording_id
         if row.profile_id is not None:
             itself.add(row.profile_id)  # it was pooled from this voice, which must not confirm itself
-    return _Query(
-        row.id, generation, generation.index_name, path, found.vector, found.seconds, frozenset(itself), recording
-    )
+    generation, index, path = place
+    return _Query(row.id, generation, index, path, found.vector, found.seconds, frozenset(itself), recording)
 
 
 def _bare(place: Place, vector: FloatArray) -> _Query:
-    generation, path = place
+    generation, index, path = place
     try:
         with np.errstate(over="ignore"):  # what becomes infinite is refused below
             given = np.asarray(vector, dtype=np.float32)
@@ -304,7 +308,7 @@ def _bare(place: Place, vector: FloatArray) -> _Query:
     norm = float(np.linalg.norm(given))
     if not np.isfinite(norm) or norm == 0.0:
         raise InvalidInput("A query vector must be finite and not zero.")
-    return _Query("vector", generation, generation.index_name, path, given / np.float32(norm), None)
+    return _Query("vector", generation, index, path, given / np.float32(norm), None)
 
 
 def _not_embedded(row: SpeakerRow | ProfileRow, reason: str | None) -> NotEmbedded:

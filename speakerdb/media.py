@@ -178,7 +178,7 @@ class _Window:
         self.span, self.source_rate, self.rate = span, source_rate, rate
         step = source_rate // math.gcd(source_rate, rate)
         margin = math.ceil(_MARGIN_SECONDS * source_rate)
-        self.begins = round(span.start * source_rate)
+        self.begins, self.ends = (round(at * source_rate) for at in (span.start, span.end - SHORTFALL_SECONDS))
         self.first = max(0, (self.begins - margin) // step * step)
         self.last = math.ceil(span.end * source_rate) + margin
         self.wanted = round(span.seconds * rate)
@@ -301,7 +301,7 @@ class _Reader:
         if (far and self.seekable) or begins is None or begins > window.first:
             self._seek(window.first)
         while not self.ended and (self.next is None or self.next < window.last):
-            self._advance(window.begins)
+            self._advance(window)
             while self.kept and self.kept[0][0] + len(self.kept[0][1]) <= window.first:
                 self.kept.popleft()
 
@@ -328,8 +328,9 @@ class _Reader:
         while not self.kept and not self.ended:
             self._advance(None)
 
-    def _advance(self, strict_from: int | None) -> None:
-        """Decode one packet. An error is let pass before the position `strict_from`, as long as decoding goes on."""
+    def _advance(self, strict: _Window | None) -> None:
+        """Decode one packet. An error outside the span of `strict`, or hardly before its end (bytes that some programs
+        leave behind the sound), is let pass, as long as decoding goes on."""
         packet = next(self.packets, None)
         if packet is None:
             self.ended = True
@@ -340,7 +341,7 @@ class _Reader:
             self.failures += 1
             if self.failures > _MOST_FAILURES:
                 raise _unreadable(self.path, "its sound cannot be decoded") from error
-            if strict_from is not None and self.next is not None and self.next >= strict_from:
+            if strict is not None and self.next is not None and strict.begins <= self.next < strict.ends:
                 raise _unreadable(self.path, f"it cannot be decoded at {self.next / self.rate:.2f} s") from error
             return
         for frame in frames:

@@ -1,27 +1,59 @@
-"""What a person sees: what serves, what runs, what waits, what is broken and the command that mends it. Reads only."""
+"""What a person sees: what serves, what runs, what waits and why, what is broken and the command that mends it. Reads only."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speakerdb.catalog import journal, leases, library, people, vectors, work
+from speakerdb.catalog import activity, journal, library, trail, vectors, work
 from speakerdb.catalog.catalog import Catalog
+from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.journal import MigrationRow
+from speakerdb.core import health
+from speakerdb.core.health import Facts, GenerationFacts, MigrationFacts
 from speakerdb.core.lifecycle import State
-from speakerdb.errors import SpeakerDBError
+from speakerdb.core.pace import SLICES, WINDOW_SECONDS, pace
+from speakerdb.errors import AliasMissing, SpeakerDBError
+from speakerdb.extraction.drain import LEASE_NAME as WORK_LEASE
 from speakerdb.index.port import VectorIndex
 from speakerdb.migrator import Serving
-from speakerdb.reports import MigrationView, Progress, Status
+from speakerdb.migrator.serving import LEASE_NAME as MIGRATION_LEASE
+from speakerdb.reports import CurrentRecording, ItemError, MigrationView, Progress, Status
+from speakerdb.reports.seeing import ErrorGroup, EventFilter, LeaseView, Pace, Problem
 from speakerdb.types import SERVING_ALIAS, Generation
 
 UNKNOWN = "?"
 """What is shown where the alias does not say what serves."""
+EVENTS_A_PART = 1000
+
+Watch = Callable[[], Iterable[Problem]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the catalog and the index said, each at one point in time. `progress` is by generation."""
+
+    facts: Facts
+    live: tuple[str, ...]
+    index: str | None
+    faults: tuple[Problem, ...]
+    leases: tuple[LeaseView, ...]
+    current: tuple[CurrentRecording, ...]
+    progress: Mapping[str, Progress]
+    pace: Mapping[str, Pace]
+    migration: MigrationRow | None
+    source_lag: int
+    errors: tuple[ErrorGroup, ...]
+    failed: tuple[ItemError, ...]
+    counts: Mapping[str, int]
 
 
 class Overview:
-    """Reads the state of a library."""
+    """Reads the state of a library. `watch` adds problems that another room finds."""
 
     def __init__(
         self,
@@ -31,57 +63,46 @@ class Overview:
         serving: Serving,
         *,
         data_dir: Path,
+        disk_floor_bytes: int = 0,
     ) -> None:
         self._catalog = catalog
         self._index = index
         self._generations = generations
         self._serving = serving
         self._data_dir = data_dir
+        self._disk_floor = disk_floor_bytes
+        self._watches: list[Watch] = []
+
+    def watch(self, find: Watch) -> None:
+        """Ask `find` for more problems whenever the status is asked for. It must be quick, and read only."""
+        self._watches.append(find)
+
+    # What is
 
     def status(self) -> Status:
-        """What serves, what runs, what waits, what is broken and the command that mends it."""
-        warnings: list[str] = []
-        serving, index = UNKNOWN, UNKNOWN
-        try:
-            state = self._serving.resolve(fresh=True)
-            serving, index = state.generation.name, state.index
-        except SpeakerDBError as error:
-            warnings.append(f"{error.message} {error.hint}")
-        with self._catalog.read() as tx:
-            live = journal.live_generations(tx)
-            counts = library.counts(tx)
-            progress = {name: work.progress(tx, name) for name in live}
-            held = leases.all_leases(tx)
-            newest = journal.newest(tx, SERVING_ALIAS)
-            refused = {name: vectors.rejections(tx, name) for name in live}
-            dirty = {name: len(people.dirty(tx, name)) for name in live}
-        existing = self._index.indices()
-        for name in live:
-            if self._generations[name].index_name not in existing:
-                warnings.append(f"The index of {name} is missing. Run `speakerdb index rebuild {name}`.")
-            if refused[name]:
-                warnings.append(f"The index of {name} refused {len(refused[name])} documents: {refused[name][0][1]}")
-            if dirty[name]:
-                warnings.append(f"{dirty[name]} profiles wait to be pooled in {name}. Run `speakerdb work`.")
-            if failed := progress[name].recordings_failed:
-                warnings.append(f"{failed} recordings failed in {name}. Try them again with `speakerdb work --retry`.")
+        """What serves, what runs, what waits and why, what is broken and the command that mends it."""
+        seen = self._look()
+        waits = health.waiting(seen.facts)
+        found = [*seen.faults, *health.problems(seen.facts, waits)]
+        found += [problem for find in self._watches for problem in find()]
+        migration = seen.migration
         return Status(
-            serving=serving,
-            index=index,
-            live=live,
-            libraries=counts["libraries"],
-            recordings=counts["recordings"],
-            speakers=counts["speakers"],
-            profiles=counts["profiles"],
-            progress=progress,
-            migration=None if newest is None or newest.state.ended else self._migration_view(newest),
-            leases=tuple(
-                {"name": row.name, "holder": row.holder, "epoch": row.epoch, "expires_at": row.expires_at}
-                for row in held
-            ),
-            warnings=tuple(warnings),
+            serving=seen.facts.serving or UNKNOWN,
+            index=seen.index or UNKNOWN,
+            live=seen.live,
+            libraries=seen.counts["libraries"],
+            recordings=seen.counts["recordings"],
+            speakers=seen.counts["speakers"],
+            profiles=seen.counts["profiles"],
+            progress={name: seen.progress[name] for name in seen.live},
+            migration=None if migration is None or migration.state.ended else _view(seen, migration),
+            leases=seen.leases,
+            problems=tuple(sorted(found, key=lambda problem: problem.severity != "error")),
             data_dir=str(self._data_dir),
             database=self._catalog.database.url,
+            current=seen.current,
+            pace=seen.pace,
+            waiting=waits,
         )
 
     def progress(self, generation: str | None = None) -> Progress:
@@ -96,39 +117,207 @@ class Overview:
         """The newest migration."""
         with self._catalog.read() as tx:
             found = journal.newest(tx, SERVING_ALIAS)
-        return None if found is None else self._migration_view(found)
+        if found is None:
+            return None
+        seen = self._look(only={found.target})
+        return None if seen.migration is None else _view(seen, seen.migration)
 
-    def events(self, *, limit: int = 50) -> list[dict[str, Any]]:
-        """What happened, newest first."""
+    # What happened
+
+    def events(self, where: EventFilter = trail.ANY, *, limit: int = 50) -> list[dict[str, Any]]:
+        """The last events that match, newest first."""
         with self._catalog.read() as tx:
-            return journal.latest_events(tx, limit)
+            return trail.latest_events(tx, limit, where)
 
-    def _migration_view(self, row: MigrationRow) -> MigrationView:
+    def all_events(self, where: EventFilter = trail.ANY, *, after: int = 0) -> Iterator[dict[str, Any]]:
+        """Every event that matches, oldest first, read in parts: nothing is held or locked between two of them."""
+        while True:
+            with self._catalog.read() as tx:
+                part = trail.events_after(tx, after, EVENTS_A_PART, where)
+            yield from part
+            if len(part) < EVENTS_A_PART:
+                return
+            after = part[-1]["id"]
+
+    def last_event(self) -> int:
+        """The number of the last event, to follow what comes after it; 0 where there is none."""
+        with self._catalog.read() as tx:
+            return trail.newest_number(tx)
+
+    def entity(self, given: str) -> str:
+        """What a shortened id stands for, of what events are about, gone or not; as given where it stands for no one thing."""
+        with self._catalog.read() as tx:
+            found = trail.entities(tx, given)
+        return found[0] if len(found) == 1 else given
+
+    # Small parts
+
+    def _look(self, only: Collection[str] | None = None) -> _Seen:
+        """Read everything once. With `only`, what is counted is counted for these generations alone."""
+        indices, faults = self._indices()
+        serving, index, alias_faults = self._alias()
+        stated = self._serving.stated()
+        with self._catalog.read() as tx:
+            now = self._catalog.now()
+            held = {one.name: one for one in activity.lease_views(tx, self._catalog, now)}
+            newest = journal.newest(tx, SERVING_ALIAS)
+            live = tuple(name for name in journal.live_generations(tx) if only is None or name in only)
+            wanted = dict.fromkeys([*live, *(only or ())])
+            queues = activity.queues(tx, journal.paused_targets(tx))
+            groups = _groups(tx, list(wanted))
+            model_faults = {
+                name: (code, text) for name, code, text in activity.faults_in_queue(tx) if code in health.MODEL_FAULTS
+            }
+            progress = {name: work.progress(tx, name) for name in wanted}
+            generations = tuple(
+                self._generation_facts(
+                    tx, name, progress[name], queues.get(name, activity.Queue()), indices, model_faults.get(name),
+                    tuple(group for group in groups if group.generation == name),
+                )
+                for name in live
+            )  # fmt: skip
+            works = held.get(WORK_LEASE)
+            counts = library.counts(tx) if only is None else {}
+            lag = 0
+            if newest is not None and newest.state not in (State.RETIRED, State.CANCELLED):
+                lag = vectors.lacking(tx, newest.source)
+            facts = Facts(
+                now=now,
+                serving=serving,
+                stated=stated,
+                generations=generations,
+                migration=_migration_facts(newest, lag),
+                work=works,
+                migrating=held.get(MIGRATION_LEASE),
+                fence_until=activity.fence_until(tx, now),
+                disk_free=shutil.disk_usage(self._data_dir).free,
+                disk_floor=self._disk_floor,
+                old_cache=os.environ.get("PYANNOTE_CACHE"),
+            )
+            return _Seen(
+                facts=facts,
+                live=live,
+                index=index,
+                faults=(*faults, *alias_faults),
+                leases=tuple(held.values()),
+                current=activity.current(tx) if works is not None and works.held else (),
+                progress=progress,
+                pace=_paces(tx, works, queues, wanted, now),
+                migration=newest,
+                source_lag=lag,
+                errors=tuple(groups),
+                failed=() if newest is None else work.failures(tx, newest.target),
+                counts=counts,
+            )
+
+    def _alias(self) -> tuple[str | None, str | None, list[Problem]]:
+        """The generation and the concrete index that serve; else what is wrong."""
         try:
-            serving = self._serving.resolve(fresh=True).generation.name
-        except SpeakerDBError:
-            serving = UNKNOWN  # `status` says why
-        with self._catalog.read() as tx:
-            progress = work.progress(tx, row.target)
-            failed = work.failures(tx, row.target)
-            lag = vectors.lacking(tx, row.source)
-        return MigrationView(
-            id=row.id,
-            alias=row.alias,
-            source=row.source,
-            target=row.target,
-            state=row.state.value,
-            paused=row.paused,
-            pause_reason=row.pause_reason,
-            serving=serving,
-            started_at=row.started_at,
-            finalized_at=row.finalized_at,
-            rollback_until=row.rollback_until,
-            source_lag=lag,
-            progress=progress,
-            failed=failed,
-            next_step=_next_step(row, progress),
+            state = self._serving.resolve(fresh=True)
+        except SpeakerDBError as error:
+            command = ""
+            if isinstance(error, AliasMissing):
+                stated = self._serving.stated()
+                command = f"speakerdb index rebuild {stated}" if stated is not None else health.WORK
+            return None, None, [Problem(error.code, "error", f"{error.message} {error.hint}".strip(), command)]
+        return state.generation.name, state.index, []
+
+    def _indices(self) -> tuple[frozenset[str] | None, list[Problem]]:
+        """The names of the concrete indices; None, and what is wrong, where the index cannot be asked."""
+        try:
+            return frozenset(self._index.indices()), []
+        except SpeakerDBError as error:
+            return None, [Problem(error.code, "error", f"{error.message} {error.hint}".strip(), "speakerdb doctor")]
+
+    def _generation_facts(
+        self,
+        tx: Transaction,
+        name: str,
+        progress: Progress,
+        queue: activity.Queue,
+        indices: frozenset[str] | None,
+        fault: tuple[str, str] | None,
+        errors: tuple[ErrorGroup, ...],
+    ) -> GenerationFacts:
+        index = (
+            self._generations[name].index_name if indices is None else self._serving.index_of(self._generations[name])
         )
+        refused, why = activity.rejected(tx, name)
+        return GenerationFacts(
+            name=name,
+            index=index,
+            index_there=indices is None or index in indices,
+            queued=queue.recordings,
+            held_back=queue.held_back,
+            taken=queue.taken,
+            dirty_profiles=activity.dirty_profiles(tx, name),
+            documents_waiting=progress.documents_waiting,
+            rejected=refused,
+            rejection=why,
+            model_fault=fault,
+            errors=errors,
+        )
+
+
+def _groups(tx: Transaction, names: list[str]) -> list[ErrorGroup]:
+    return [
+        ErrorGroup(
+            row.generation, row.code, row.failed, row.recording_id, row.path, row.message or "", row.attempts,
+            row.updated_at, health.retry_command(row.code),
+        )
+        for row in activity.failures_by_code(tx, names)
+    ]  # fmt: skip
+
+
+def _migration_facts(row: MigrationRow | None, lag: int) -> MigrationFacts | None:
+    if row is None or row.state.ended:
+        return None
+    return MigrationFacts(row.source, row.target, row.state, row.paused, row.pause_reason, row.rollback_until, lag)
+
+
+def _paces(
+    tx: Transaction, works: LeaseView | None, queues: Mapping[str, activity.Queue], names: Iterable[str], now: int
+) -> dict[str, Pace]:
+    """How fast each generation goes, since the process that works began, and ten minutes at most."""
+    if works is None or not works.held:
+        return {}
+    begin = max(now - int(WINDOW_SECONDS * 1e6), works.since or 0)
+    found = {}
+    for name in names:
+        queue = queues.get(name, activity.Queue())
+        slices = activity.finished(tx, name, begin, now, SLICES)
+        measured = pace(
+            slices, (now - begin) / 1e6,
+            left_recordings=queue.recordings - queue.held_back, left_audio=queue.audio_seconds,
+        )  # fmt: skip
+        if measured is not None:
+            found[name] = measured
+    return found
+
+
+def _view(seen: _Seen, row: MigrationRow) -> MigrationView:
+    facts, progress = seen.facts, seen.progress[row.target]
+    return MigrationView(
+        id=row.id,
+        alias=row.alias,
+        source=row.source,
+        target=row.target,
+        state=row.state.value,
+        paused=row.paused,
+        pause_reason=row.pause_reason,
+        serving=facts.serving or UNKNOWN,
+        started_at=row.started_at,
+        finalized_at=row.finalized_at,
+        rollback_until=row.rollback_until,
+        source_lag=seen.source_lag,
+        progress=progress,
+        failed=seen.failed,
+        next_step=_next_step(row, progress),
+        errors=tuple(group for group in seen.errors if group.generation == row.target),
+        current=tuple(one for one in seen.current if one.generation == row.target),
+        pace=seen.pace.get(row.target),
+        waiting=tuple(one for one in health.waiting(facts) if one.generation == row.target),
+    )
 
 
 def _next_step(row: MigrationRow, progress: Progress) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from speakerdb.catalog import people, vectors
+from speakerdb.catalog import journal, people, vectors
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.vectors import EmbeddingRow
 from speakerdb.core import pooling
@@ -55,8 +55,13 @@ class Projector:
         self._batch = batch
 
     def step(self, generation: Generation) -> ProjectionReport:
-        """Project one batch. `IndexMissing` when the generation's index is gone; nothing is acknowledged then."""
+        """Project one batch. `IndexMissing` when the generation's index is gone; nothing is acknowledged then.
+
+        Nothing is projected for the moment in which a rebuild replaces the index.
+        """
         with self._catalog.read() as tx:
+            if journal.is_replacing(tx, generation.name):
+                return ProjectionReport()
             documents = vectors.waiting_documents(tx, generation.name, self._batch)
         if not documents:
             return ProjectionReport()
@@ -71,6 +76,8 @@ class Projector:
                 refused.append((document.id, document.version, result.detail or "rejected"))
         confirmed, ahead = self._resolve(generation, conflicts)
         with self._catalog.job() as tx:
+            if journal.is_replacing(tx, generation.name):
+                return ProjectionReport()  # it may have gone to the index that leaves: the next step writes it again
             vectors.acknowledge(tx, generation.name, written + confirmed)
             vectors.overtake(tx, generation.name, ahead)
             vectors.reject(tx, generation.name, refused)

@@ -5,7 +5,6 @@ Every method is a use case; loops live only in `work`. Ids may be shortened to a
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
@@ -25,18 +24,21 @@ from speakerdb.errors import (
     WorkerDied,
     WorkerTimeout,
 )
-from speakerdb.executors import Executor, InlineExecutor, ProcessExecutor, refuse_in_a_starting_worker
+from speakerdb.executors import Executor, make_executor, refuse_in_a_starting_worker
+from speakerdb.explain import Explain
 from speakerdb.extraction import Extraction, Loader
 from speakerdb.extraction.extract import LoadEmbedder
+from speakerdb.files import Files
 from speakerdb.index.embedded import EmbeddedIndex
 from speakerdb.index.port import VectorIndex
 from speakerdb.ingest import Ingest
 from speakerdb.matcher import Matcher, Scope
 from speakerdb.migrator import Migrator, Serving
-from speakerdb.migrator.migrator import MigratorOptions, Swapped
+from speakerdb.migrator.migrator import MigratorOptions, Swapped, Which
 from speakerdb.migrator.preflight import Probe, probe_model
 from speakerdb.overview import Overview
 from speakerdb.people import People
+from speakerdb.plots import Plots
 from speakerdb.projector import Projector
 from speakerdb.reports import (
     AddReport,
@@ -53,8 +55,10 @@ from speakerdb.reports import (
     SwapReport,
     WorkReport,
 )
+from speakerdb.reports.rebuilding import OnRebuild, RebuildReport
 from speakerdb.settings import Settings, load_settings
 from speakerdb.types import FloatArray, Generation, Kind, Turn, Waveform
+from speakerdb.voices import Voices
 from speakerdb.worker import Worker
 
 
@@ -74,11 +78,19 @@ class SpeakerDB:
         self.index = index
         self._executor = executor
         self.generations = dict(settings.known_generations())
-        who = settings.who or _who()
+        self.who = who = settings.actor
         self.serving = Serving(catalog, index, self.generations)
         self.projector = Projector(catalog, index)
         self.ingest = Ingest(catalog, media_roots=settings.media_roots, who=who)
         self.people = People(catalog, who=who)
+        self.voices = Voices(catalog, self.generations)
+        self.files = Files(
+            catalog,
+            media_roots=settings.media_roots,
+            who=who,
+            executor=lambda: make_executor(settings.executor),
+            timeout=settings.recording_timeout,
+        )
         self.extraction = Extraction(
             catalog,
             executor,
@@ -106,7 +118,13 @@ class SpeakerDB:
             who=who,
         )
         self.matcher = Matcher(catalog, index, self.generations, self.serving, load, media_roots=settings.media_roots)
-        self.overview = Overview(catalog, index, self.generations, self.serving, data_dir=settings.data_dir)
+        self.overview = Overview(
+            catalog, index, self.generations, self.serving, data_dir=settings.data_dir,
+            disk_floor_bytes=settings.disk_floor_mb * 1_000_000,
+        )  # fmt: skip
+        self.overview.watch(self.serving.restored_problems)
+        self.explain = Explain(catalog, index, self.generations, self.serving, media_roots=settings.media_roots)
+        self.plots = Plots(catalog, self.generations)
         self._worker = Worker(catalog, self.generations, self.extraction, self.projector, self.migrator)
 
     @classmethod
@@ -136,9 +154,15 @@ class SpeakerDB:
         try:
             catalog.prepare(auto_upgrade=settings.auto_upgrade)
             opened_index = index or EmbeddedIndex(settings.index_path)
-            if executor is None:
-                executor = ProcessExecutor(settings.workers) if settings.executor == "process" else InlineExecutor()
-            load = load_embedder or Loader(settings.device, settings.allow_unknown_checkpoints, settings.telemetry)
+            executor = executor or make_executor(settings.executor, settings.workers)
+            load = load_embedder or Loader(
+                settings.device,
+                settings.allow_unknown_checkpoints,
+                settings.telemetry,
+                settings.models.offline,
+                settings.models_folder,
+                settings.models.keep,
+            )
             opened = cls(settings, catalog, opened_index, executor, load)
             opened._first_start()
         except SpeakerDBError:
@@ -298,13 +322,29 @@ class SpeakerDB:
         self.migrator.resume()
         return self._view()
 
-    def retry(self, *, code: str | None = None, recording: str | None = None) -> int:
-        """Queue failed items again; how many."""
-        return self.migrator.retry(code=code, recording=self._recording_id(recording))
+    def retry(
+        self,
+        *,
+        code: str | None = None,
+        recording: str | None = None,
+        library: str | None = None,
+        listed: Sequence[str] | None = None,
+        why: str | None = None,
+    ) -> int:
+        """Queue failed recordings again: all, or by error code, library, or a list of ids and paths; how many."""
+        return self.migrator.retry(Which(code, library, _listed(recording, listed), why))
 
-    def waive(self, *, why: str, code: str | None = None, recording: str | None = None) -> int:
-        """Let failed items be missing, on a person's word; how many."""
-        return self.migrator.waive(why=why, code=code, recording=self._recording_id(recording))
+    def waive(
+        self,
+        *,
+        why: str,
+        code: str | None = None,
+        recording: str | None = None,
+        library: str | None = None,
+        listed: Sequence[str] | None = None,
+    ) -> int:
+        """Let failed recordings be missing, on a person's word, chosen as in `retry`; how many."""
+        return self.migrator.waive(Which(code, library, _listed(recording, listed), why))
 
     def cancel(self) -> MigrationView:
         """End a running migration; nothing serves differently."""
@@ -373,13 +413,15 @@ class SpeakerDB:
         """What happened, newest first."""
         return self.overview.events(limit=limit)
 
-    def rebuild_index(self, generation: str) -> int:
-        """Write a live generation's index again from SQL; documents written."""
+    def rebuild_index(
+        self, generation: str, *, serve: bool = False, on_progress: OnRebuild = lambda _: None
+    ) -> RebuildReport:
+        """Build a live generation's index again from SQL, and let it take the old one's place. See `Rebuild.run`."""
         if generation not in self.generations:
             raise ConfigurationError(
                 f"There is no generation {generation!r}.", hint=f"Known: {', '.join(sorted(self.generations))}."
             )
-        return self.serving.rebuild(self.generations[generation], self.projector)
+        return self.migrator.rebuild(self.generations[generation], serve=serve, on_progress=on_progress)
 
     # Small parts
 
@@ -402,6 +444,7 @@ class SpeakerDB:
             with self.catalog.job() as tx:
                 journal.register_generation(tx, known[changed[0]], self.catalog.now())
         self.serving.first_start(known[self.settings.serving])
+        self.serving.notice_restored(self.who)
 
     def _probe(self, load: LoadEmbedder, generation: Generation) -> Probe:
         """In a worker, which then has the model loaded, and whose death is not ours."""
@@ -409,16 +452,13 @@ class SpeakerDB:
         try:
             return future.result(timeout=self.settings.recording_timeout)
         except BrokenExecutor as error:
-            self._executor.restart()
-            raise WorkerDied(f"The worker died while it loaded the model of {generation.name}.") from error
+            how = self._executor.restart() or "died"
+            raise WorkerDied(f"The worker process {how} while it loaded the model of {generation.name}.") from error
         except TimeoutError as error:
             self._executor.restart()
             raise WorkerTimeout(
                 f"The model of {generation.name} was not ready after {self.settings.recording_timeout:g} s."
             ) from error
-
-    def _recording_id(self, given: str | None) -> str | None:
-        return None if given is None else self.ingest.find(given)
 
     def _view(self) -> MigrationView:
         found = self.migration()
@@ -436,6 +476,12 @@ class SpeakerDB:
         )
 
 
+def _listed(one: str | None, many: Sequence[str] | None) -> tuple[str, ...] | None:
+    if one is None and many is None:
+        return None
+    return (*(() if one is None else (one,)), *(many or ()))
+
+
 def _run_probe(task: tuple[LoadEmbedder, Generation]) -> Probe:
     return probe_model(*task)
 
@@ -450,10 +496,3 @@ def _make_folder(folder: Path) -> None:
             f"The data folder {folder} cannot be made: {error.strerror}.",
             hint="Set SPEAKERDB_DATA_DIR to a folder that can be written.",
         ) from error
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

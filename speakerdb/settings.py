@@ -6,6 +6,7 @@ alone is enough to run.
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import tomllib
@@ -35,19 +36,43 @@ class GenerationSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    family: Literal["pyannote", "spectral"] | None = None
-    model: str | None = None
-    architecture: str | None = None
-    dimension: int | None = Field(default=None, ge=1, le=65536)
-    revision: str | None = None
-    subfolder: str | None = None
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    sources: tuple[str, ...] | None = None
-    accept: float | None = Field(default=None, ge=-1, le=1)
-    candidate: float | None = Field(default=None, ge=-1, le=1)
-    margin: float | None = Field(default=None, ge=0, le=2)
-    recipe: str | None = None
-    budget_seconds: float | None = Field(default=None, gt=0)
+    family: Literal["pyannote", "spectral"] | None = Field(
+        default=None, description="`pyannote`, or `spectral` for the stand-in that needs no weights."
+    )
+    model: str | None = Field(
+        default=None, description="Hub id, or a name of your choice; for `spectral`: `spectral-a` or `spectral-b`."
+    )
+    architecture: str | None = Field(default=None, description="Class that the checkpoint must hold; any if left out.")
+    dimension: int | None = Field(default=None, ge=1, le=65536, description="Length of its vectors.")
+    revision: str | None = Field(default=None, description="Revision of the hub repository.")
+    subfolder: str | None = Field(
+        default=None, description="Folder of the hub repository in which the checkpoint lies."
+    )
+    sha256: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="Checksum of the checkpoint file. Without it no checkpoint is loaded.",
+    )
+    sources: tuple[str, ...] | None = Field(
+        default=None, description="Where to look, in order: `cache`, `hub`, or a path to a file or folder."
+    )
+    accept: float | None = Field(default=None, ge=-1, le=1, description="Cosine from which a match is accepted.")
+    candidate: float | None = Field(default=None, ge=-1, le=1, description="Cosine below which it is rejected.")
+    margin: float | None = Field(
+        default=None, ge=0, le=2, description="How far ahead of the next person an accepted match must be."
+    )
+    recipe: str | None = Field(default=None, description="Name of the recipe; follows the budget unless given.")
+    budget_seconds: float | None = Field(
+        default=None, gt=0, description="Seconds of speech used for each speaker of a recording."
+    )
+
+    @field_validator("model")
+    @classmethod
+    def _without_revision(cls, given: str | None) -> str | None:
+        if given is not None and "@" in given:
+            name, _, revision = given.partition("@")
+            raise ValueError(f"a model's revision is a setting of its own: model = {name!r}, revision = {revision!r}")
+        return given
 
     def applied_to(self, base: Generation | None, name: str) -> Generation:
         """The generation these settings describe. `ConfigurationError` when a new one is not complete."""
@@ -101,6 +126,11 @@ class ModelSettings(BaseModel):
         description="How many models a worker holds: all, one at a time, or (auto) as many as fit into its memory.",
     )
 
+    @field_validator("folder")
+    @classmethod
+    def _stays_where_it_is(cls, given: Path | None) -> Path | None:
+        return None if given is None else given.expanduser().absolute()
+
 
 def _default_data_dir() -> Path:
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
@@ -115,44 +145,76 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(
-        default_factory=_default_data_dir, description="Folder of the catalog and the embedded index."
+        default_factory=_default_data_dir,
+        description="Folder of the catalog, the index and the locks; under `XDG_DATA_HOME` where that is set.",
     )
     database_url: str | None = Field(
-        default=None, repr=False, description="SQLAlchemy address of the catalog; SQLite in data_dir unless set."
+        default=None,
+        repr=False,
+        description="SQLAlchemy address of the catalog; `catalog.db` in `data_dir` unless set. It must begin with `sqlite:///`.",
     )
-    auto_upgrade: bool = Field(default=True, description="Upgrade the database schema when it is opened.")
+    auto_upgrade: bool = Field(
+        default=True, description="Upgrade the database's schema when it is opened. If off, run `speakerdb db upgrade`."
+    )
     media_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
-        default=(), description="Folders media may lie in, in a variable joined as in PATH; any folder where empty."
+        default=(),
+        description="Folders in which media may lie; any folder if empty. As a variable: joined as in PATH, for example"
+        " `/srv/media:/srv/films`.",
     )
     serving: str = Field(
-        default="v4", description="The generation that serves at the first start; later only the alias says."
+        default="v4",
+        description="The generation that a new library begins with. Read at the first start only; later the alias says.",
     )
     generations: dict[str, GenerationSettings] = Field(
-        default_factory=dict, description="New generations, or changes to v3 and v4."
+        default_factory=dict, description="New generations, or changes to v3 and v4; see below."
     )
     models: ModelSettings = Field(default_factory=ModelSettings, description="How models are found and kept.")
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N.")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="`auto`, `cpu`, `cuda` or `cuda:N`. If CUDA cannot be used, the CPU is, and you are told.",
+    )
     allow_unknown_checkpoints: bool = Field(
         default=False, description="Load checkpoints whose SHA-256 is not pinned. A checkpoint is a program."
     )
-    telemetry: bool = Field(default=False, description="Let pyannote.audio report its use to its makers.")
+    telemetry: bool = Field(default=False, description="Let `pyannote.audio` report its use to its makers.")
     executor: Literal["process", "inline"] = Field(
-        default="process", description="Extract in worker processes or in this one."
+        default="process",
+        description="`process`: extract in worker processes, which can be ended when they hang. `inline`: in this one.",
     )
-    workers: int = Field(default=1, ge=1, le=256, description="Worker processes for extraction.")
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Worker processes. Each loads the model; on a CPU one already uses all cores.",
+    )
     recording_timeout: float = Field(
-        default=900.0, gt=0, description="Seconds one recording may take in a worker before it is ended."
+        default=900.0,
+        gt=0,
+        description="Seconds one recording may take in a worker before it is ended (`worker-timeout`). Loading the model counts.",
     )
-    batch_recordings: int = Field(default=16, ge=1, le=4096, description="Recordings taken and committed in one step.")
-    lease_seconds: float = Field(default=60.0, gt=0, description="How long a lease lasts without renewal.")
-    fence_seconds: float = Field(default=10.0, gt=0, description="How long a finalize may make writers wait.")
+    batch_recordings: int = Field(
+        default=16, ge=1, le=4096, description="Recordings that are taken from the queue and committed in one step."
+    )
+    lease_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds a lease lasts without renewal. Counts for a holder that died on another machine.",
+    )
+    fence_seconds: float = Field(
+        default=10.0, gt=0, description="Seconds for which a finalize may keep writers waiting at most."
+    )
     rollback_days: float = Field(
-        default=30.0, ge=0, description="How long the source index is kept current after a finalize."
+        default=30.0,
+        ge=0,
+        description="Days after a finalize for which you plan to keep the source. It is shown; nothing happens by itself.",
     )
     who: str | None = Field(
         default=None, description="Who does what is done, in the events; the user of the operating system unless set."
     )
-    disk_floor_mb: int = Field(default=512, ge=0, description="Free disk below which a migration refuses to start.")
+    disk_floor_mb: int = Field(
+        default=512, ge=0, description="Megabytes that must be left over on the disk; else the pre-flight fails."
+    )
 
     @field_validator("data_dir")
     @classmethod
@@ -182,6 +244,16 @@ class Settings(BaseSettings):
     @property
     def catalog_url(self) -> str:
         return self.database_url or f"sqlite:///{self.data_dir / 'catalog.db'}"
+
+    @property
+    def actor(self) -> str:
+        """Who does what is done, in the events."""
+        if self.who:
+            return self.who
+        try:
+            return getpass.getuser()
+        except (KeyError, OSError):
+            return "unknown"
 
     @property
     def index_path(self) -> Path:

@@ -276,6 +276,8 @@ class IndexInfo:
     metadata: Mapping[str, Any]
     documents: int
     tombstones: int
+    newest: int = 0
+    """The highest version that was ever written to it; 0 while it is empty."""
 
 
 @dataclass(frozen=True, slots=True)

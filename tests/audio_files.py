@@ -34,11 +34,13 @@ def write(
     container: str | None = None,
     start: float = 0.0,
     picture: bool = False,
+    uneven: bool = False,
     options: dict[str, str] | None = None,
     hole: tuple[float, float] | None = None,
 ) -> Path:
     """Encode `sound` (shape (n,) or (channels, n), in [-1, 1]).
 
+    With `uneven`, the pictures of a film follow each other at a variable rate, as phones and screen recorders write them.
     `start` is the first timestamp in seconds; `hole` leaves out the sound between two seconds, but not its time.
     """
     channels = np.atleast_2d(sound)
@@ -50,7 +52,9 @@ def write(
         if picture:
             film = output.add_stream("mpeg4", rate=5)
             film.width, film.height, film.pix_fmt = 64, 48, "yuv420p"
-        shown = 0
+            if uneven:
+                film.codec_context.time_base = Fraction(1, 1000)
+        shown, next_picture = 0, 0.0
         block = stream.codec_context.frame_size or 1024
         pieces = [(at, channels[:, at : at + block]) for at in range(0, channels.shape[1], block)]
         for at, piece in pieces:
@@ -61,13 +65,31 @@ def write(
             frame.pts = at + round(start * rate)
             frame.time_base = Fraction(1, rate)
             output.mux(stream.encode(frame))
-            while picture and shown < 5 * at / rate:
+            while picture and next_picture < at / rate:
                 image = av.VideoFrame.from_ndarray(np.full((48, 64, 3), shown % 255, np.uint8), format="rgb24")
+                if uneven:
+                    image.pts, image.time_base = round(next_picture * 1000), Fraction(1, 1000)
                 output.mux(film.encode(image))
                 shown += 1
+                next_picture += (0.02, 0.7, 0.033, 0.1, 1.9)[shown % 5] if uneven else 0.2
         if picture:
             output.mux(film.encode(None))
         output.mux(stream.encode(None))
+    return path
+
+
+def write_long_wav(path: Path, seconds: int, parts: dict[float, Sound], rate: int = 16_000) -> Path:
+    """A 16-bit mono WAV of any length that takes no room on the disk: silence, with sound from some seconds on."""
+    size = 2 * rate * seconds
+    with path.open("wb") as file:
+        file.write(b"RIFF" + (36 + size).to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little"))
+        for value, octets in ((1, 2), (1, 2), (rate, 4), (2 * rate, 4), (2, 2), (16, 2)):
+            file.write(value.to_bytes(octets, "little"))
+        file.write(b"data" + size.to_bytes(4, "little"))
+        file.truncate(44 + size)
+        for start, sound in parts.items():
+            file.seek(44 + 2 * round(start * rate))
+            file.write((sound * 32767).astype("<i2").tobytes())
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from speakerdb.media import (
     waveform_spans,
 )
 from speakerdb.types import FloatArray, Span, Waveform
-from tests.audio_files import chirps, write, write_silent_film
+from tests.audio_files import chirps, write, write_long_wav, write_silent_film
 
 SECONDS = 30
 RATE = 16000
@@ -47,6 +48,8 @@ FILES: dict[str, tuple[str, int, int, dict[str, Any], float]] = {
     "wav-f64": ("d.wav", 48000, 1, {"codec": "pcm_f64le", "sample_format": "dbl"}, 0),
     "wav-s24": ("e.wav", 48000, 1, {"codec": "pcm_s24le", "sample_format": "s32"}, 0),
     "wav-u8": ("f.wav", 22050, 1, {"codec": "pcm_u8", "sample_format": "u8"}, 0),
+    "wav-192k": ("r.wav", 192000, 1, {"codec": "pcm_s16le"}, 0),
+    "flac-7.1": ("s.flac", 48000, 8, {"codec": "flac", "layout": "7.1"}, 0),
     "flac-5.1": ("g.flac", 48000, 6, {"codec": "flac", "layout": "5.1"}, 0),
     "mp3": ("h.mp3", 44100, 2, {**MP3, "layout": "stereo", "bit_rate": 128000}, 0.05),
     "mp3-no-header": ("i.mp3", 44100, 1, {**MP3, "bit_rate": 64000, "options": {"write_xing": "0"}}, 0.05),
@@ -57,6 +60,7 @@ FILES: dict[str, tuple[str, int, int, dict[str, Any], float]] = {
     "webm": ("n.webm", 48000, 1, OPUS, 0.001),
     "webm-live": ("n2.webm", 48000, 1, {**OPUS, "options": {"live": "1"}}, 0.001),
     "ts-video": ("o.ts", 44100, 1, {**AAC, "picture": True, "container": "mpegts"}, 0.001),
+    "mp4-uneven": ("t.mp4", 48000, 2, {**AAC, "layout": "stereo", "picture": True, "uneven": True}, 0.001),
     "mp4-video-late": ("p.mp4", 44100, 1, {**AAC, "picture": True, "start": 3.0}, 0.001),
     "mkv-late": ("q.mkv", 44100, 1, {**AAC, "start": 2.5}, 0.001),
 }
@@ -110,7 +114,7 @@ def test_spans_are_those_of_the_whole_decode(make: Callable[[str], Path], name: 
             assert close(samples, part, 2e-5)
 
 
-@pytest.mark.parametrize("name", ["wav-stereo", "wav-8k", "wav-f64", "wav-u8", "flac-5.1"])
+@pytest.mark.parametrize("name", ["wav-stereo", "wav-8k", "wav-192k", "wav-f64", "wav-u8", "flac-5.1", "flac-7.1"])
 def test_the_sound_is_the_one_that_was_encoded(make: Callable[[str], Path], name: str) -> None:
     """Lossless files give back the signal itself, which is band-limited and so has one true resampling."""
     _, rate, channels, _, _ = FILES[name]
@@ -125,7 +129,7 @@ def test_the_sound_is_the_one_that_was_encoded(make: Callable[[str], Path], name
     for span, samples in zip(SPANS[4:], decode_spans(make(name), SPANS[4:]), strict=True):
         at = round(span.start * RATE)
         assert close(samples, true[at : at + len(samples)], 0.01 if name == "wav-u8" else 0.002)
-    assert channels in (1, 2, 6)
+    assert channels in (1, 2, 6, 8)
 
 
 def test_channels_are_averaged_and_the_low_frequency_one_is_left_out(tmp_path: Path) -> None:
@@ -179,6 +183,36 @@ def test_reading_begins_only_where_it_is_needed(make: Callable[[str], Path], mon
     monkeypatch.setattr(media, "_NEAR_SECONDS", 1e9)  # decode through everything
     list(decode_spans(make("wav-16k"), [Span(1, 2), Span(27, 28)]))
     assert most < 2 * RATE
+
+
+def test_the_pictures_of_the_uneven_film_are_uneven(make: Callable[[str], Path]) -> None:
+    import av
+
+    with av.open(str(make("mp4-uneven"))) as film:
+        times = [float(frame.pts * frame.time_base) for frame in film.decode(video=0)]
+    assert len({round(after - before, 2) for before, after in itertools.pairwise(times)}) > 2
+
+
+def test_ten_hours_are_read_where_they_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import speakerdb.media as media
+
+    sound = chirps(6, RATE)
+    path = write_long_wav(tmp_path / "day.wav", 36_000, {3.0: sound, 35_990.0: sound})
+    assert probe(path).seconds == pytest.approx(36_000)
+    packets = 0
+    advance = media._Reader._advance
+
+    def counted(self: Any, strict_from: int | None) -> None:
+        nonlocal packets
+        packets += 1
+        advance(self, strict_from)
+
+    monkeypatch.setattr(media._Reader, "_advance", counted)
+    for samples in decode_spans(path, [Span(4, 8), Span(35_991, 35_995)]):
+        assert close(samples, sound[RATE : 5 * RATE], 1e-3)
+    assert packets < 1000
+    with pytest.raises(MediaTooShort):
+        list(decode_spans(path, [Span(35_999, 36_001)]))
 
 
 def test_a_file_that_cannot_be_sought_in_is_read_from_its_beginning(
@@ -324,6 +358,16 @@ def test_damage_inside_a_span_is_an_error_and_elsewhere_is_not(make: Callable[[s
     expected = decode_spans(make("m4a"), [Span(2, 3), Span(24, 25)])
     for samples, wanted in zip(sound, expected, strict=True):
         assert close(samples, wanted, 1e-5)
+
+
+@pytest.mark.parametrize("name", ["mp3", "adts", "flac-5.1", "wav-16k"])
+def test_bytes_behind_the_sound_do_no_harm(make: Callable[[str], Path], tmp_path: Path, name: str) -> None:
+    path = tmp_path / make(name).name
+    path.write_bytes(make(name).read_bytes() + bytes(3000))
+    (expected,) = decode_spans(make(name), [Span(25, 29.99)])
+    (samples,) = decode_spans(path, [Span(25, 29.99)])
+    assert len(expected) - len(samples) <= 0.1 * RATE
+    assert close(samples[: -RATE // 10], expected[: len(samples) - RATE // 10], 1e-4)
 
 
 def test_samples_that_are_not_finite(tmp_path: Path) -> None:

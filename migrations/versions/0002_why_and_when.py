@@ -1,4 +1,4 @@
-"""Events say why; recordings may say when they were made."""
+"""Events say why; recordings may say when they were made; an index may be replaced by a new one."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,4 +11,6 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("events", sa.Column("why", sa.Text(), nullable=True))
+    op.add_column("generations", sa.Column("replacing", sa.BigInteger(), nullable=True))
+    op.create_index("ix_events_kind", "events", ["kind", "id"])
     op.add_column("recordings", sa.Column("recorded_at", sa.BigInteger(), nullable=True))

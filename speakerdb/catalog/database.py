@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -46,7 +47,8 @@ _SQLITE_ERRORS: dict[int, tuple[type[BackendError], str]] = {
 class Database:
     """An engine with our transaction rules. Threads may share it; processes open their own."""
 
-    def __init__(self, url: str, *, clock: Callable[[], int] | None = None) -> None:
+    def __init__(self, url: str, *, clock: Callable[[], int] | None = None, as_it_is: bool = False) -> None:
+        """`as_it_is` opens a file that is only to be read without putting it into WAL mode first."""
         try:
             parsed = sa.make_url(url)
         except sa.exc.ArgumentError as error:
@@ -57,10 +59,14 @@ class Database:
                 hint="Use an address that begins with sqlite:///",
             )
         self.url = parsed.render_as_string(hide_password=True)
+        name = parsed.database or ""
+        self.path = None if name in ("", ":memory:") or name.startswith("file:") else Path(name).absolute()
         self._clock = clock or _now
         # The parameters of a failing statement are vectors and people's names: never in a message.
         self._engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, hide_parameters=True)
-        sa.event.listen(self._engine, "connect", _configure_sqlite)
+        if not as_it_is:
+            sa.event.listen(self._engine, "connect", _configure_sqlite)
+        sa.event.listen(self._engine, "connect", _no_implicit_begin)
         sa.event.listen(self._engine, "begin", _begin_sqlite)
         sa.event.listen(self._engine, "handle_error", _translate)
         self._writing = self._engine.execution_options(speakerdb_begin="BEGIN IMMEDIATE")
@@ -81,6 +87,21 @@ class Database:
         with self._writing.begin() as tx:
             yield tx
 
+    @contextmanager
+    def raw(self) -> Iterator[Any]:
+        """The driver's own connection, outside of any transaction; its errors are translated as all others."""
+        try:
+            pooled = self._engine.raw_connection()
+            try:
+                yield pooled.driver_connection
+            finally:
+                pooled.close()
+        except self._engine.dialect.loaded_dbapi.Error as error:
+            translated = translation(error)
+            if translated is None:
+                raise
+            raise translated from error
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
@@ -98,8 +119,12 @@ def _now() -> int:
     return time.time_ns() // 1000
 
 
-def _configure_sqlite(connection: Any, _record: Any) -> None:
+def _no_implicit_begin(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
     cursor = connection.cursor()
     try:
         cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_SECONDS * 1000)}")
@@ -116,14 +141,19 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 
 def _translate(context: sa.engine.ExceptionContext) -> SpeakerDBError | None:
-    code = getattr(context.original_exception, "sqlite_errorcode", None)
+    return translation(context.original_exception)
+
+
+def translation(error: BaseException) -> SpeakerDBError | None:
+    """A driver's error as ours, by its code; None for one that is a fault of our own."""
+    code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return None
     known = _SQLITE_ERRORS.get(code & 0xFF)
     if known is None:
         return None
     kind, message = known
-    return kind(message, sqlite_error=getattr(context.original_exception, "sqlite_errorname", str(code)))
+    return kind(message, sqlite_error=getattr(error, "sqlite_errorname", str(code)))
 
 
 def upsert(dialect: str, table: sa.Table) -> Any:

@@ -15,6 +15,22 @@ from pathlib import Path
 from typing import IO
 
 
+def others(folder: Path) -> list[str]:
+    """Names of the living processes of this machine that have the library open, other than those of this process."""
+    alive = []
+    for path in sorted(folder.glob("*.lock")):
+        if path.stem.partition("-")[0] == str(os.getpid()):
+            continue
+        try:
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            alive.append(path.stem)
+    return alive
+
+
 class Holder:
     """This process as a holder of leases."""
 
@@ -31,16 +47,25 @@ class Holder:
             self._file = None
 
     def is_dead(self, other: str) -> bool:
-        """True only if `other` certainly does not live any more."""
+        """True only if `other` certainly does not live any more. What it left is cleared away: ask once, then act on it."""
+        if not self._has_ended(other, fcntl.LOCK_EX):
+            return False
+        self._path(other).unlink(missing_ok=True)
+        return True
+
+    def has_ended(self, other: str) -> bool:
+        """The same for whoever only wants to see: it leaves everything as it is."""
+        return self._has_ended(other, fcntl.LOCK_SH)
+
+    def _has_ended(self, other: str, how: int) -> bool:
         host, _, _ = other.partition("/")
         if host != socket.gethostname() or other == self.name:
             return False
         try:
             with self._path(other).open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, how | fcntl.LOCK_NB)
         except OSError:
             return False  # locked: it lives; absent: nobody can tell
-        self._path(other).unlink(missing_ok=True)
         return True
 
     def close(self) -> None:

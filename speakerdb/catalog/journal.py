@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -168,22 +166,43 @@ def record(
 _insert_event = sa.insert(events)
 
 
-def latest_events(tx: Transaction, limit: int) -> list[dict[str, Any]]:
-    """Events, newest first."""
-    rows: Sequence[Row] = tx.execute(sa.select(events).order_by(events.c.id.desc()).limit(limit)).all()
-    return [
-        {
-            "id": row.id,
-            "at": row.at,
-            "kind": row.kind,
-            "who": row.who,
-            "why": row.why,
-            "migration": row.migration_id,
-            "entity": row.entity_id,
-            "data": json.loads(row.data),
-        }
-        for row in rows
-    ]
+def set_replacing(tx: Transaction, name: str, epoch: int) -> None:
+    """From now on nothing is acknowledged in a generation: its index is about to be replaced."""
+    tx.execute(sa.update(generations).where(generations.c.name == name).values(replacing=epoch))
+
+
+def clear_replacing(tx: Transaction) -> None:
+    """The replacement has happened, or never will."""
+    tx.execute(sa.update(generations).where(generations.c.replacing.is_not(None)).values(replacing=None))
+
+
+_replacing = sa.select(generations.c.replacing).where(generations.c.name == sa.bindparam("generation"))
+
+
+def is_replacing(tx: Transaction, name: str) -> bool:
+    """Whether a generation's index is about to be replaced."""
+    return tx.execute(_replacing, {"generation": name}).scalar_one_or_none() is not None
+
+
+def any_replacing(tx: Transaction) -> bool:
+    """Whether a rebuild is about to replace an index, or died while it was."""
+    return tx.scalar(sa.select(generations.c.name).where(generations.c.replacing.is_not(None)).limit(1)) is not None
+
+
+def restored_since_rebuild(tx: Transaction, generation: str) -> bool:
+    """Whether the database was put back from a backup, and this generation's index was not built again since."""
+    restored = tx.scalar(sa.select(sa.func.max(events.c.id)).where(events.c.kind.in_(RESTORED_KINDS)))
+    if restored is None:
+        return False
+    rebuilt = tx.scalar(
+        sa.select(sa.func.max(events.c.id)).where(
+            events.c.kind == "index-rebuilt", events.c.entity_id == generation, events.c.id > restored
+        )
+    )
+    return rebuilt is None
+
+
+RESTORED_KINDS = ("library-restored", "index-ahead")
 
 
 def _migration(row: Row | None) -> MigrationRow | None:

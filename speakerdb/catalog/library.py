@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from speakerdb.catalog.database import Row, Transaction
 from speakerdb.catalog.schema import embeddings, libraries, profiles, recordings, speakers, turns, work_items
+from speakerdb.core.texts import MAX_NAME_LENGTH, flaw
 from speakerdb.errors import InvalidInput, NotFound
 from speakerdb.reports import RecordingView
 from speakerdb.types import Fingerprint, Turn
@@ -28,6 +29,7 @@ class RecordingRow:
     seconds: float | None
     turns_digest: str
     content_version: int
+    recorded_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,34 +80,30 @@ def resolve_id(tx: Transaction, table: sa.Table, given: str, what: str) -> str:
 
 def library_id(tx: Transaction, name: str) -> str:
     """The id of a library by name. `NotFound` if there is none."""
-    found = tx.scalar(sa.select(libraries.c.id).where(libraries.c.name == name))
+    found = find_library(tx, name)
     if found is None:
         known = ", ".join(tx.scalars(sa.select(libraries.c.name).order_by(libraries.c.name))) or "none yet"
         raise NotFound(f"There is no library {name!r}.", hint=f"Known libraries: {known}.")
-    return str(found)
-
-
-MAX_NAME_LENGTH = 1000
+    return found
 
 
 def storable(name: str, what: str) -> str:
-    """The name as it is. `InvalidInput` for one that is empty, too long, or that a database cannot hold (NUL, half of a
-    UTF-16 pair)."""
-    if not name.strip() or len(name) > MAX_NAME_LENGTH:
-        raise InvalidInput(f"The name of a {what} has 1 to {MAX_NAME_LENGTH} characters.", hint="Give it another one.")
-    if "\0" in name or any("\ud800" <= character <= "\udfff" for character in name):
-        raise InvalidInput(
-            f"The name of the {what} holds a character that cannot be stored.", hint="Give it another one."
-        )
+    """The name as it is. `InvalidInput` for one that is empty, too long, or holds what no name does (control characters)."""
+    if (found := flaw(name, MAX_NAME_LENGTH)) is not None:
+        raise InvalidInput(f"The name of the {what} {found}.", hint="Give it another one.")
     return name
+
+
+def find_library(tx: Transaction, name: str) -> str | None:
+    """The id of a library by name; None where there is none."""
+    return tx.scalar(sa.select(libraries.c.id).where(libraries.c.name == name))
 
 
 def ensure_library(tx: Transaction, name: str, now: int) -> str:
     """The id of a library, made where it does not exist."""
     storable(name, "library")
-    found = tx.scalar(sa.select(libraries.c.id).where(libraries.c.name == name))
-    if found is not None:
-        return str(found)
+    if (found := find_library(tx, name)) is not None:
+        return found
     made = new_id("lib")
     tx.execute(sa.insert(libraries).values(id=made, name=name, created_at=now))
     return made
@@ -113,20 +111,12 @@ def ensure_library(tx: Transaction, name: str, now: int) -> str:
 
 _recording = sa.select(recordings).where(recordings.c.id == sa.bindparam("recording_id"))
 _recording_locked = _recording.with_for_update()
-_by_path = sa.select(recordings.c.id).where(
-    recordings.c.library_id == sa.bindparam("library"), recordings.c.path == sa.bindparam("media_path")
-)
 
 
 def find_recording(tx: Transaction, recording_id: str, *, lock: bool = False) -> RecordingRow | None:
     """A recording by id; with `lock`, nobody else changes it until this transaction ends."""
     row = tx.execute(_recording_locked if lock else _recording, {"recording_id": recording_id}).one_or_none()
-    return None if row is None else _recording_row(row)
-
-
-def find_by_path(tx: Transaction, library: str, path: str) -> str | None:
-    """The id of the recording of this path in a library (by id)."""
-    return tx.scalars(_by_path, {"library": library, "media_path": path}).first()
+    return None if row is None else recording_row(row)
 
 
 def insert_recording(tx: Transaction, row: RecordingRow, now: int) -> None:
@@ -159,18 +149,22 @@ def speaker_ids(tx: Transaction, recording_id: str) -> dict[str, str]:
 
 _insert_speakers = sa.insert(speakers)
 _insert_turns = sa.insert(turns)
+_TURNS_A_STATEMENT = 10_000
 _update_speech = (
     sa.update(speakers).where(speakers.c.id == sa.bindparam("speaker")).values(speech_seconds=sa.bindparam("seconds"))
 )
 
 
-def write_turns(tx: Transaction, recording_id: str, new: Sequence[Turn], now: int) -> tuple[dict[str, str], list[str]]:
-    """Replace a recording's turns.
+def write_turns(
+    tx: Transaction, recording_id: str, new: Sequence[Turn], now: int, *, known: Mapping[str, str] | None = None
+) -> tuple[dict[str, str], list[str]]:
+    """Replace a recording's turns. `known` are its speakers by label, where the caller has read them.
 
     Labels that stay keep their speaker (with its name and profile). Returns speaker ids by label, and
     the ids of speakers whose label is gone: the caller marks their projections deleted, then calls `delete_speakers`.
     """
-    known = speaker_ids(tx, recording_id)
+    if known is None:
+        known = speaker_ids(tx, recording_id)
     seconds: dict[str, float] = {}
     for turn in new:
         seconds[turn.speaker] = seconds.get(turn.speaker, 0.0) + (turn.end - turn.start)
@@ -187,13 +181,20 @@ def write_turns(tx: Transaction, recording_id: str, new: Sequence[Turn], now: in
         tx.execute(_insert_speakers, added)
     if kept:
         tx.execute(_update_speech, kept)
-    tx.execute(
-        _insert_turns,
-        [
-            {"recording_id": recording_id, "ordinal": i, "start": t.start, "end": t.end, "speaker_id": ids[t.speaker]}
-            for i, t in enumerate(new)
-        ],
-    )
+    for begun in range(0, len(new), _TURNS_A_STATEMENT):
+        tx.execute(
+            _insert_turns,
+            [
+                {
+                    "recording_id": recording_id,
+                    "ordinal": i,
+                    "start": t.start,
+                    "end": t.end,
+                    "speaker_id": ids[t.speaker],
+                }
+                for i, t in enumerate(new[begun : begun + _TURNS_A_STATEMENT], start=begun)
+            ],
+        )
     return ids, [speaker for label, speaker in known.items() if label not in ids]
 
 
@@ -221,7 +222,7 @@ _recordings_of = sa.select(recordings).where(recordings.c.id.in_(sa.bindparam("i
 
 def snapshot(tx: Transaction, ids: Sequence[str]) -> dict[str, tuple[RecordingRow, tuple[Turn, ...]]]:
     """Recordings with their turns, where each turn's speaker is the speaker's id. Absent ids are left out."""
-    found = {row.id: (_recording_row(row), list[Turn]()) for row in tx.execute(_recordings_of, {"ids": list(ids)})}
+    found = {row.id: (recording_row(row), list[Turn]()) for row in tx.execute(_recordings_of, {"ids": list(ids)})}
     for recording_id, start, end, speaker in tx.execute(_turns_of, {"ids": list(found)}):
         found[recording_id][1].append(Turn(start, end, speaker))
     return {key: (row, tuple(listed)) for key, (row, listed) in found.items()}
@@ -324,9 +325,12 @@ def set_speaker(tx: Transaction, speaker_id: str, **values: object) -> None:
     tx.execute(sa.update(speakers).where(speakers.c.id == speaker_id).values(**values))
 
 
-def _recording_row(row: Row) -> RecordingRow:
+def recording_row(row: Row) -> RecordingRow:
+    """A recording from a row of its table."""
     print_ = None if row.media_size is None else Fingerprint(row.media_size, row.media_digest)
-    return RecordingRow(row.id, row.library_id, row.path, print_, row.seconds, row.turns_digest, row.content_version)
+    return RecordingRow(
+        row.id, row.library_id, row.path, print_, row.seconds, row.turns_digest, row.content_version, row.recorded_at
+    )
 
 
 def _values(row: RecordingRow) -> dict[str, object]:
@@ -339,6 +343,7 @@ def _values(row: RecordingRow) -> dict[str, object]:
         "seconds": row.seconds,
         "turns_digest": row.turns_digest,
         "content_version": row.content_version,
+        "recorded_at": row.recorded_at,
     }
 
 

@@ -6,16 +6,22 @@ pooled from an older one is dirty, and the projector pools it again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from speakerdb.catalog import library
 from speakerdb.catalog.database import Transaction
-from speakerdb.catalog.library import new_id, storable
-from speakerdb.catalog.schema import embeddings, libraries, profiles, speakers
-from speakerdb.errors import InvalidInput
+from speakerdb.catalog.library import SpeakerRow, new_id, storable
+from speakerdb.catalog.schema import embeddings, libraries, profiles, recordings, speakers
+from speakerdb.core.names import folded
+from speakerdb.errors import InvalidInput, NotFound
 from speakerdb.reports import ProfileView
+
+PART = 5000
+"""A statement holds only so many ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,29 +51,126 @@ def by_id(tx: Transaction, ids: Sequence[str]) -> dict[str, ProfileRow]:
     return {row.id: ProfileRow(*row) for row in tx.execute(query)}
 
 
+def find_speaker(tx: Transaction, given: str) -> SpeakerRow:
+    """A speaker by id or the beginning of one. `NotFound` if there is none."""
+    found = library.resolve_id(tx, speakers, given, "speaker")
+    return library.speakers_by_id(tx, [found])[found]
+
+
+def find_profile(tx: Transaction, given: str, *, lock: bool = False) -> ProfileRow:
+    """A living profile by id or the beginning of one; the id of a merged one leads to where it went."""
+    row = find(tx, library.resolve_id(tx, profiles, given, "profile"), lock=lock)
+    if row is not None and row.merged_into is not None:
+        row = find(tx, row.merged_into, lock=lock)
+    if row is None:
+        raise NotFound(f"There is no profile {given!r}.", hint="List them with `speakerdb profiles list`.")
+    return row
+
+
+def library_name(tx: Transaction, library_id: str) -> str:
+    """The name of a library by id."""
+    return str(tx.execute(sa.select(libraries.c.name).where(libraries.c.id == library_id)).scalar_one())
+
+
+def named(tx: Transaction, library_id: str, name: str) -> ProfileRow | None:
+    """The living profile of a name in a library."""
+    query = sa.select(*_columns).where(
+        profiles.c.library_id == library_id, profiles.c.name == name, profiles.c.merged_into.is_(None)
+    )
+    row = tx.execute(query).one_or_none()
+    return None if row is None else ProfileRow(*row)
+
+
+def named_alike(tx: Transaction, library_id: str, name: str) -> str | None:
+    """A living profile's name that differs only in case, width or in how its accents are written."""
+    query = sa.select(profiles.c.name).where(profiles.c.library_id == library_id, profiles.c.merged_into.is_(None))
+    wanted = folded(name)
+    return next((found for found in tx.scalars(query.order_by(profiles.c.name)) if folded(found) == wanted), None)
+
+
 def insert(tx: Transaction, library: str, name: str, now: int) -> str:
     """A new profile; its id."""
     made = new_id("prf")
     _free(tx, library, name)
-    tx.execute(sa.insert(profiles).values(id=made, library_id=library, name=name, members_version=now, created_at=now))
+    restore(tx, made, library, name, now)
     return made
+
+
+def restore(tx: Transaction, profile_id: str, library: str, name: str, now: int) -> None:
+    """A profile of this id, without members."""
+    row = {"id": profile_id, "library_id": library, "name": name, "members_version": now, "created_at": now}
+    tx.execute(sa.insert(profiles), [row])
+
+
+def in_use(tx: Transaction, profile_id: str) -> str | None:
+    """What keeps a profile from being deleted, as a sentence's end; None where nothing does."""
+    if tx.scalar(sa.select(speakers.c.id).where(speakers.c.profile_id == profile_id).limit(1)) is not None:
+        return "has speakers"
+    if tx.scalar(sa.select(profiles.c.id).where(profiles.c.merged_into == profile_id).limit(1)) is not None:
+        return "is where other profiles were merged into"
+    return None
+
+
+def delete(tx: Transaction, profile_id: str) -> None:
+    """Remove a profile that nothing uses (its projections must be marked deleted first)."""
+    tx.execute(sa.delete(profiles).where(profiles.c.id == profile_id))
 
 
 def rename(tx: Transaction, row: ProfileRow, name: str) -> None:
     """Give a profile another name. A name touches no index."""
     if name != row.name:
         _free(tx, row.library_id, name)
-        tx.execute(sa.update(profiles).where(profiles.c.id == row.id).values(name=name))
+        set_name(tx, row.id, name)
 
 
-def merge(tx: Transaction, source: str, into: str, now: int) -> list[str]:
-    """Move all members of one profile to another and leave a forwarding entry; the speakers that moved."""
-    moved = list(tx.scalars(sa.select(speakers.c.id).where(speakers.c.profile_id == source)))
+def set_name(tx: Transaction, profile_id: str, name: str) -> None:
+    """A name that was looked at already."""
+    tx.execute(sa.update(profiles).where(profiles.c.id == profile_id).values(name=name))
+
+
+def merge(tx: Transaction, source: str, into: str, now: int) -> tuple[list[str], list[str]]:
+    """Move all members of one profile to another and leave a forwarding entry.
+
+    The speakers that moved, and the profiles that had been merged into `source` before and lead to `into` now.
+    """
+    moved = list(tx.scalars(sa.select(speakers.c.id).where(speakers.c.profile_id == source).order_by(speakers.c.id)))
+    forwarded = merged_into(tx, source)
     tx.execute(sa.update(speakers).where(speakers.c.profile_id == source).values(profile_id=into))
     tx.execute(sa.update(profiles).where(profiles.c.merged_into == source).values(merged_into=into))
     tx.execute(sa.update(profiles).where(profiles.c.id == source).values(merged_into=into))
     mark_dirty(tx, [into], now)
-    return moved
+    return moved, forwarded
+
+
+def merged_into(tx: Transaction, profile_id: str, limit: int | None = None) -> list[str]:
+    """The profiles whose ids lead to this one."""
+    query = sa.select(profiles.c.id).where(profiles.c.merged_into == profile_id).order_by(profiles.c.id).limit(limit)
+    return list(tx.scalars(query))
+
+
+def members_of(tx: Transaction, ids: Sequence[str]) -> dict[str, str | None]:
+    """Of the speakers that exist: which profile each belongs to."""
+    query = sa.select(speakers.c.id, speakers.c.profile_id)
+    found: dict[str, str | None] = {}
+    for start in range(0, len(ids), PART):
+        found |= {
+            row.id: row.profile_id for row in tx.execute(query.where(speakers.c.id.in_(ids[start : start + PART])))
+        }
+    return found
+
+
+def unmerge(
+    tx: Transaction, source: str, into: str, members: Sequence[str], forwarded: Sequence[str], now: int
+) -> None:
+    """Take a merge back: `source` lives again with these members, and these profiles lead to it again."""
+    tx.execute(sa.update(profiles).where(profiles.c.id == source).values(merged_into=None))
+    for start in range(0, len(forwarded), PART):
+        part = profiles.c.id.in_(forwarded[start : start + PART])
+        tx.execute(sa.update(profiles).where(part, profiles.c.merged_into == into).values(merged_into=source))
+    for start in range(0, len(members), PART):
+        part = speakers.c.id.in_(members[start : start + PART])
+        tx.execute(sa.update(speakers).where(part, speakers.c.profile_id == into).values(profile_id=source))
+    mark_dirty(tx, [source, into], now)
 
 
 def mark_dirty(tx: Transaction, ids: Sequence[str], now: int) -> None:
@@ -130,3 +233,45 @@ def _free(tx: Transaction, library: str, name: str) -> None:
             f"There is a profile named {name!r} in this library already.",
             hint="Take another name, or merge the two with `speakerdb profiles merge`.",
         )
+
+
+def speaker_ids(
+    tx: Transaction,
+    *,
+    recording: str | None = None,
+    profile: str | None = None,
+    library: str | None = None,
+    unnamed: bool = False,
+    name: str | None = None,
+    limit: int | None = None,
+) -> Iterator[str]:
+    """Speakers of a recording, a profile or a library (by id), in the order their recordings came, then by label.
+
+    `unnamed`: those that have neither a name nor a profile. `name`: those whose name, or whose profile's name, holds this
+    text, whatever its case.
+    """
+    query = (
+        sa.select(speakers.c.id, speakers.c.name, profiles.c.name)
+        .join(recordings, recordings.c.id == speakers.c.recording_id)
+        .outerjoin(profiles, profiles.c.id == speakers.c.profile_id)
+        .order_by(recordings.c.created_at, speakers.c.recording_id, speakers.c.label)
+    )
+    if recording is not None:
+        query = query.where(speakers.c.recording_id == recording)
+    if profile is not None:
+        query = query.where(speakers.c.profile_id == profile)
+    if library is not None:
+        query = query.where(recordings.c.library_id == library)
+    if unnamed:
+        query = query.where(speakers.c.name.is_(None), speakers.c.profile_id.is_(None))
+    if name is None:
+        query = query.limit(limit)
+    else:
+        query = query.where(sa.or_(speakers.c.name.is_not(None), speakers.c.profile_id.is_not(None)))
+    wanted = None if name is None else folded(name)
+    found = (
+        speaker
+        for speaker, *names in tx.execute(query.execution_options(yield_per=PART))
+        if wanted is None or any(wanted in folded(each) for each in names if each is not None)
+    )
+    return itertools.islice(found, limit)

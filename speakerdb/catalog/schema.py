@@ -111,6 +111,9 @@ generations = sa.Table(
     # New and changed recordings are extracted for every live generation.
     sa.Column("live", sa.Boolean, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
+    # The lease's epoch of a rebuild that is about to let its new index take the old one's place; nothing is acknowledged
+    # meanwhile.
+    sa.Column("replacing", sa.BigInteger),
     sa.CheckConstraint("dimension > 0", name="dimension"),
 )
 
@@ -242,6 +245,8 @@ events = sa.Table(
     # What the person who did it said.
     sa.Column("why", sa.Text),
 )
+
+sa.Index("ix_events_kind", events.c.kind, events.c.id)
 
 leases = sa.Table(
     "leases",

@@ -35,7 +35,7 @@ def ensure(database: Database, *, auto_upgrade: bool) -> None:
     if revision == HEAD:
         return
     if revision is not None and not auto_upgrade:
-        _known(revision)
+        known(revision)
         raise SchemaOutdated(f"The database is at revision {revision}, this speakerdb needs {HEAD}.")
     upgrade(database)
 
@@ -49,7 +49,7 @@ def upgrade(database: Database) -> str:
         if sa.inspect(tx).has_table("alembic_version"):
             revision = tx.scalar(sa.text("SELECT version_num FROM alembic_version"))
             if revision is not None:
-                _known(revision)
+                known(revision)
         config = Config()
         config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
         config.attributes["connection"] = tx
@@ -57,7 +57,8 @@ def upgrade(database: Database) -> str:
     return HEAD
 
 
-def _known(revision: str) -> None:
+def known(revision: str) -> None:
+    """`SchemaNewer` unless this version knows the revision."""
     names = {path.name.partition("_")[0] for path in (scripts() / "versions").glob("*.py")}
     if revision not in names:
         raise SchemaNewer(f"The database is at revision {revision}, which this speakerdb (at {HEAD}) does not know.")

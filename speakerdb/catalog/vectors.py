@@ -216,6 +216,17 @@ def changed_since(tx: Transaction, generation: str, watermark: int) -> list[Docu
     return [_document(row) for row in tx.execute(query, {"in_generation": generation})]
 
 
+def count(tx: Transaction, generation: str) -> int:
+    """How many documents a generation's index should hold, tombstones too."""
+    return tx.scalar(sa.select(sa.func.count()).where(projections.c.generation == generation)) or 0
+
+
+def has_version_from(tx: Transaction, generation: str, version: int) -> bool:
+    """Whether a generation has a document of this version or a higher one."""
+    query = sa.select(projections.c.entity_id).where(projections.c.generation == generation, _version >= version)
+    return tx.scalar(query.limit(1)) is not None
+
+
 def newest_version(tx: Transaction, generation: str) -> int:
     """The highest version of a generation's documents; 0 where there are none."""
     return tx.scalar(sa.select(sa.func.max(projections.c.version)).where(projections.c.generation == generation)) or 0
@@ -295,6 +306,16 @@ def acknowledge(tx: Transaction, generation: str, written: Sequence[tuple[str, i
         tx.execute(_acknowledge, few)
 
 
+def acknowledge_up_to(tx: Transaction, generation: str, mark: int) -> None:
+    """The index was proven to hold every document of a generation whose version is not above `mark`, except refused ones."""
+    tx.execute(
+        sa.update(projections)
+        .where(projections.c.generation == generation, _version <= mark, _version > projections.c.indexed_version)
+        .where(sa.or_(projections.c.rejected_version.is_(None), projections.c.rejected_version < _version))
+        .values(indexed_version=_version)
+    )
+
+
 def overtake(tx: Transaction, generation: str, ahead: Sequence[tuple[str, int, int]]) -> None:
     """Raise versions above what the index already holds: (id, version that was read, version in the index)."""
     if ahead:
@@ -331,15 +352,25 @@ def uncovered(tx: Transaction, generation: str) -> tuple[int, list[str]]:
 
 def lacking(tx: Transaction, generation: str) -> int:
     """Speakers that have a vector in some generation but no current word in this one: the lag of a source."""
-    known = sa.select(embeddings.c.entity_id).where(embeddings.c.kind == "speaker", embeddings.c.vector.is_not(None))
+    # A recording that is extracted as it is now lacks nothing: few are left to look into.
+    extracted = sa.select(work_items.c.id).where(
+        work_items.c.recording_id == recordings.c.id,
+        work_items.c.generation == generation,
+        work_items.c.state == "done",
+        work_items.c.done_version == recordings.c.content_version,
+    )
+    behind = sa.select(recordings.c.id).where(~extracted.exists())
     here = (
         sa.select(embeddings.c.entity_id)
-        .join(speakers, speakers.c.id == embeddings.c.entity_id)
-        .join(recordings, recordings.c.id == speakers.c.recording_id)
-        .where(embeddings.c.generation == generation)
-        .where(embeddings.c.content_version == recordings.c.content_version)
+        .join(recordings, recordings.c.content_version == embeddings.c.content_version)
+        .where(embeddings.c.generation == generation, embeddings.c.entity_id == speakers.c.id)
+        .where(recordings.c.id == speakers.c.recording_id)
+        .correlate(speakers)
     )
-    query = sa.select(sa.func.count()).where(speakers.c.id.in_(known), speakers.c.id.not_in(here))
+    known = sa.select(embeddings.c.entity_id).where(
+        embeddings.c.entity_id == speakers.c.id, embeddings.c.kind == "speaker", embeddings.c.vector.is_not(None)
+    )
+    query = sa.select(sa.func.count()).where(speakers.c.recording_id.in_(behind), ~here.exists(), known.exists())
     return tx.scalar(query) or 0
 
 

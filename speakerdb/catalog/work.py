@@ -5,7 +5,7 @@ Attempts are counted when an item is taken, so a recording that kills its worker
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -130,21 +130,22 @@ def take(
 def reclaim(tx: Transaction, lease: Lease, now: int) -> list[ItemError]:
     """Queue again what earlier holders of the lease had taken and left; those that have now failed as `worker-died`."""
     left = (work_items.c.state == "taken") & (work_items.c.taken_epoch < lease.epoch)
-    message = f"The process died {MAX_ATTEMPTS} times while this recording was being worked on."
+    attempt = sa.literal("Attempt ") + sa.cast(work_items.c.attempts, sa.Text) + ": the whole process died."
+    values = {
+        "taken_epoch": None,
+        "error_code": WorkerDied.code,
+        "error_message": sa.func.coalesce(work_items.c.error_message + " ", "") + attempt,
+        "updated_at": now,
+    }
+    told = (work_items.c.recording_id, work_items.c.generation, work_items.c.error_message, work_items.c.attempts)
     failed = tx.execute(
         sa.update(work_items)
         .where(left, work_items.c.attempts >= MAX_ATTEMPTS)
-        .values(
-            state="failed",
-            taken_epoch=None,
-            error_code=WorkerDied.code,
-            error_message=message,
-            updated_at=now,
-        )
-        .returning(work_items.c.recording_id, work_items.c.generation, work_items.c.attempts)
+        .values(state="failed", **values)
+        .returning(*told)
     ).all()
-    tx.execute(sa.update(work_items).where(left).values(state="queued", taken_epoch=None, updated_at=now))
-    return [ItemError(row.recording_id, row.generation, WorkerDied.code, message, row.attempts) for row in failed]
+    tx.execute(sa.update(work_items).where(left).values(state="queued", **values))
+    return [ItemError(r.recording_id, r.generation, WorkerDied.code, r.error_message, r.attempts) for r in failed]
 
 
 _mine = (work_items.c.id == sa.bindparam("item_id")) & (work_items.c.taken_epoch == sa.bindparam("epoch"))
@@ -163,15 +164,9 @@ _done = (
 _back = (
     sa.update(work_items)
     .where(_mine)
-    .values(
-        state="queued",
-        taken_epoch=None,
-        attempts=sa.bindparam("tries"),
-        error_code=sa.bindparam("code"),
-        error_message=sa.bindparam("message"),
-        updated_at=sa.bindparam("now"),
-    )
+    .values(state="queued", taken_epoch=None, attempts=sa.bindparam("tries"), updated_at=sa.bindparam("now"))
 )
+_again = _back.values(error_code=sa.bindparam("code"), error_message=sa.bindparam("message"))
 _fail = (
     sa.update(work_items)
     .where(_mine)
@@ -197,38 +192,75 @@ def fail(tx: Transaction, lease: Lease, item: Item, error: SpeakerDBError, now: 
         "item_id": item.id, "epoch": lease.epoch, "code": error.code, "message": error.message, "now": now,
     }  # fmt: skip
     if error.transient and item.attempts < MAX_ATTEMPTS:
-        tx.execute(_back, values | {"tries": item.attempts})
+        tx.execute(_again, values | {"tries": item.attempts})
         return False
     return tx.execute(_fail, values).rowcount == 1
 
 
 def give_back(tx: Transaction, lease: Lease, items: Sequence[Item], now: int) -> None:
-    """Queue items again as if they had not been taken."""
+    """Queue items again as if they had not been taken. What is known of earlier attempts stays."""
     for item in items:
-        values = {"item_id": item.id, "epoch": lease.epoch, "code": None, "message": None, "now": now}
+        values = {"item_id": item.id, "epoch": lease.epoch, "now": now}
         tx.execute(_back, values | {"tries": item.attempts - 1})
 
 
-def retry(tx: Transaction, now: int, **chosen: str | None) -> int:
-    """Queue failed items of live generations again, from their first attempt on; filtered by generation, code and
-    recording. What another generation left is queued by the migration that makes it live again. A recording that is
-    named is tried again also where it was waived."""
-    states = ("failed",) if chosen.get("recording") is None else ("failed", "waived")
+def earlier_attempts(tx: Transaction, item: Item) -> str:
+    """What `fail` and `reclaim` wrote of the attempts before this one; "" where nothing is known."""
+    return tx.scalar(sa.select(work_items.c.error_message).where(work_items.c.id == item.id)) or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which items are meant; what is None does not matter. `library` is an id, `recordings` are full ids."""
+
+    generation: str | None = None
+    code: str | None = None
+    library: str | None = None
+    recordings: Sequence[str] | None = None
+
+    def conditions(self) -> Iterator[list[sa.ColumnElement[bool]]]:
+        """What an item must fulfil; a list of recordings comes in as many parts as statements need."""
+        common = []
+        if self.generation is not None:
+            common.append(work_items.c.generation == self.generation)
+        if self.code is not None:
+            common.append(work_items.c.error_code == self.code)
+        if self.library is not None:
+            here = sa.select(recordings.c.id).where(recordings.c.library_id == self.library)
+            common.append(work_items.c.recording_id.in_(here))
+        if self.recordings is None:
+            yield common
+        else:
+            for start in range(0, len(self.recordings), _PART):
+                yield [*common, work_items.c.recording_id.in_(self.recordings[start : start + _PART])]
+
+
+_PART = 5000
+EVERY = Chosen()
+
+
+def retry(tx: Transaction, now: int, chosen: Chosen = EVERY) -> int:
+    """Queue failed items of live generations again, from their first attempt on. What another generation left is queued
+    by the migration that makes it live again. Recordings that are named are tried again also where they were waived."""
+    states = ("failed",) if chosen.recordings is None else ("failed", "waived")
     live = sa.select(generations.c.name).where(generations.c.live)
-    query = sa.update(work_items).where(
-        work_items.c.state.in_(states), work_items.c.generation.in_(live), *_chosen(**chosen)
-    )
+    query = sa.update(work_items).where(work_items.c.state.in_(states), work_items.c.generation.in_(live))
     cleared = dict.fromkeys(("error_code", "error_message", "waived_why"), None)
     values = {"state": "queued", "attempts": 0, "updated_at": now} | cleared
-    return tx.execute(query.values(**values)).rowcount
+    return sum(tx.execute(query.where(*each).values(**values)).rowcount for each in chosen.conditions())
 
 
-def waive(tx: Transaction, why: str, now: int, **chosen: str | None) -> list[str]:
-    """Let failed items be missing, on a person's word; the recordings that were waived."""
-    query = sa.update(work_items).where(work_items.c.state == "failed", *_chosen(**chosen))
-    return list(
-        tx.scalars(query.values(state="waived", waived_why=why, updated_at=now).returning(work_items.c.recording_id))
+def waive(tx: Transaction, why: str, now: int, chosen: Chosen) -> list[tuple[str, str]]:
+    """Let failed items be missing, on a person's word; recording and error code of each that was waived."""
+    query = (
+        sa.update(work_items)
+        .where(work_items.c.state == "failed")
+        .values(state="waived", waived_why=why, updated_at=now)
+        .returning(work_items.c.recording_id, work_items.c.error_code)
     )
+    return [
+        (row.recording_id, row.error_code) for each in chosen.conditions() for row in tx.execute(query.where(*each))
+    ]
 
 
 def drop_open(tx: Transaction, generation: str) -> None:
@@ -346,16 +378,3 @@ def _current(generation: str) -> sa.Exists:
         .where(work_items.c.state == "done", work_items.c.done_version == recordings.c.content_version)
         .exists()
     )
-
-
-def _chosen(
-    *, generation: str | None = None, code: str | None = None, recording: str | None = None
-) -> list[sa.ColumnElement[bool]]:
-    chosen = []
-    if generation is not None:
-        chosen.append(work_items.c.generation == generation)
-    if code is not None:
-        chosen.append(work_items.c.error_code == code)
-    if recording is not None:
-        chosen.append(work_items.c.recording_id == recording)
-    return chosen

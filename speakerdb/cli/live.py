@@ -20,9 +20,11 @@ from rich.text import Text
 
 from speakerdb.cli.output import clean, clock, exit_code_of, span
 from speakerdb.cli.session import Session
-from speakerdb.cli.show import failed_text, recording_name
+from speakerdb.cli.show import current_text, failed_text, speed_text
+from speakerdb.core.pace import Meter
 from speakerdb.errors import ModelUnavailable
-from speakerdb.reports import CurrentRecording, WorkEvent, WorkReport
+from speakerdb.reports import Progress, WorkEvent, WorkReport
+from speakerdb.reports.seeing import Pace
 
 if TYPE_CHECKING:
     from speakerdb.service import SpeakerDB
@@ -87,6 +89,7 @@ class LiveView:
         self._console = console
         self._stopping = stopping
         self._event: WorkEvent | None = None
+        self._rate = _Rate()
         self._received = self._began = monotonic()
         self._notices: set[str] = set()
         self._live = Live(get_renderable=self.render, console=console, refresh_per_second=4, transient=True)
@@ -104,6 +107,7 @@ class LiveView:
         if event.notice and event.notice not in self._notices:
             self._notices.add(event.notice)
             self._console.print(clean(event.notice), soft_wrap=True)
+        self._rate.see(event)
         self._event, self._received = event, monotonic()
 
     def render(self) -> RenderableType:
@@ -130,7 +134,7 @@ class LiveView:
         ]
         if len(event.current) > SHOWN_RECORDINGS:
             lines.append(Text(f"and {len(event.current) - SHOWN_RECORDINGS} more"))
-        lines.append(Text(f"{rate_text(event)}, elapsed {clock(elapsed)}{left_text(event)}"))
+        lines.append(Text(f"{self._rate.text(event)}, elapsed {clock(elapsed)}{self._rate.left(event)}"))
         if progress.errors:
             lines.append(Text(f"failed {failed_text(progress.errors)}"))
         if self._stopping():
@@ -145,6 +149,7 @@ class LineView:
         self._console = console
         self._interval = interval
         self._event: WorkEvent | None = None
+        self._rate = _Rate()
         self._received = 0.0
         self._printed: float | None = None
         self._notices: set[str] = set()
@@ -169,6 +174,7 @@ class LineView:
             if event.notice and event.notice not in self._notices:
                 self._notices.add(event.notice)
                 self._console.print(clean(event.notice), soft_wrap=True)
+            self._rate.see(event)
             self._event, self._received = event, monotonic()
         if self._printed is None or monotonic() - self._printed >= self._interval:
             self._print()
@@ -184,41 +190,55 @@ class LineView:
             if event is not None:
                 waited = monotonic() - self._received
                 self._printed = monotonic()
-                self._console.print(line_text(event, event.elapsed + waited), soft_wrap=True)
+                self._console.print(_line(event, self._rate, event.elapsed + waited), soft_wrap=True)
 
 
 def _bar(done: float, total: float) -> ProgressBar:
     return ProgressBar(total=max(total, 1e-9), completed=done if total else 1e-9, width=40)
 
 
-def current_text(current: CurrentRecording) -> str:
-    """A recording that is being worked on, with its turns and speakers."""
-    name = recording_name(current.recording_id, current.path) or current.recording_id
-    return clean(f"{name} ({current.generation}, {current.turns:,} turns, {current.speakers:,} speakers)")
+class _Rate:
+    """The pace of this run, by the same rule as `speakerdb migrate status` reads it from outside."""
+
+    def __init__(self) -> None:
+        self._meter = Meter()
+        self._pace: Pace | None = None
+
+    def see(self, event: WorkEvent) -> None:
+        """Take one more event into account."""
+        progress = event.progress
+        self._meter.add(event.elapsed, progress.recordings_done, progress.audio_seconds_done)
+        self._pace = self._meter.pace(left_recordings=progress.recordings_queued, left_audio=_audio_left(progress))
+
+    def text(self, event: WorkEvent) -> str:
+        """How fast audio is worked through."""
+        if self._pace is not None:
+            return speed_text(self._pace)
+        if event.elapsed > 0 and event.audio_seconds:
+            return f"{event.audio_seconds / event.elapsed:.1f} x real time"
+        return "rate not known yet"
+
+    def left(self, event: WorkEvent) -> str:
+        """The time that is left; nothing where nothing is."""
+        left = event.eta if self._pace is None or self._pace.left is None else self._pace.left
+        return f", left {span(left)}" if left is not None or event.progress.recordings_queued else ""
 
 
-def rate_text(event: WorkEvent) -> str:
-    """How fast audio is worked through."""
-    return (
-        f"{event.audio_seconds / event.elapsed:.1f} x real time"
-        if event.elapsed > 0 and event.audio_seconds
-        else "rate not known yet"
-    )
+def _audio_left(progress: Progress) -> float:
+    """Of the audio that is not done, the share of the recordings in the queue: what failed is not worked on."""
+    others = progress.recordings_total - progress.recordings_done
+    share = min(1.0, progress.recordings_queued / others) if others > 0 else 0.0
+    return share * (progress.audio_seconds_total - progress.audio_seconds_done)
 
 
-def left_text(event: WorkEvent) -> str:
-    """The time that is left; nothing where nothing is."""
-    return f", left {span(event.eta)}" if event.eta is not None or event.progress.recordings_queued else ""
-
-
-def line_text(event: WorkEvent, elapsed: float) -> str:
+def _line(event: WorkEvent, rate: _Rate, elapsed: float) -> str:
     """A whole event in one line."""
     progress = event.progress
     parts = [
         f"{progress.recordings_done:,}/{progress.recordings_total:,} recordings",
         f"{clock(progress.audio_seconds_done)} of {clock(progress.audio_seconds_total)} audio",
-        rate_text(event),
-        f"elapsed {clock(elapsed)}{left_text(event)}",
+        rate.text(event),
+        f"elapsed {clock(elapsed)}{rate.left(event)}",
     ]
     if progress.errors:
         parts.append(f"failed {failed_text(progress.errors)}")

@@ -16,7 +16,27 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from speakerdb import __version__
-from speakerdb.cli import add, db, demo, index, match, migrate, profiles, recordings, speakers, status, work
+from speakerdb.cli import (
+    add,
+    backup,
+    db,
+    demo,
+    doctor,
+    explain,
+    index,
+    match,
+    media,
+    migrate,
+    models,
+    plot,
+    profiles,
+    recordings,
+    speakers,
+    status,
+    support,
+    undo,
+    work,
+)
 from speakerdb.cli.output import INTERNAL_EXIT, document, error_document, print_error
 from speakerdb.cli.session import Session
 from speakerdb.errors import SpeakerDBError, StorageFull
@@ -54,11 +74,20 @@ app.command()(match.match)
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(speakers.app, name="speakers")
 app.add_typer(profiles.app, name="profiles")
+app.command()(undo.undo)
 app.add_typer(recordings.app, name="recordings")
+app.add_typer(media.app, name="media")
 app.command()(status.status)
 app.command()(status.events)
+app.command()(explain.explain)
+app.command()(plot.plot)
+app.command()(backup.backup)
+app.command()(backup.restore)
 app.add_typer(db.app, name="db")
 app.add_typer(index.app, name="index")
+app.add_typer(models.app, name="models")
+app.command()(doctor.doctor)
+app.command("support-bundle")(support.support_bundle)
 app.command()(demo.demo)
 
 
@@ -90,6 +119,12 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Every exception ends here."""
     given = list(sys.argv[1:] if args is None else args)
     session = Session(sys.stdout, json="--json" in given)
+    exit_code = _run(session, given)
+    session.end_log(exit_code)
+    return exit_code
+
+
+def _run(session: Session, given: list[str]) -> int:
     with _only_json(session):
         try:
             return int(app(given, prog_name="speakerdb", standalone_mode=False, obj=session) or 0)
@@ -106,6 +141,7 @@ def main(args: Sequence[str] | None = None) -> int:
         except OSError as error:
             return _os_error(session, error)
         except Exception as error:  # noqa: BLE001 - the last door: what nobody expected is said, with its own exit code
+            session.error = error
             if session.verbose:
                 traceback.print_exc()
             hint = (
@@ -125,6 +161,7 @@ def _only_json(session: Session) -> Iterator[None]:
 
 
 def _fail(session: Session, error: SpeakerDBError) -> int:
+    session.error = error
     if session.verbose:
         traceback.print_exception(error)
     return _report(session, error.code, error.message, error.hint, error.exit_code, error.details)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,12 +17,58 @@ from speakerdb.errors import GateFailed, InvalidInput, NoMigration, PreflightFai
 from speakerdb.reports import GateReport, MigrationView, Preflight, WorkReport
 
 if TYPE_CHECKING:
+    from speakerdb.catalog.choosing import Part
     from speakerdb.service import SpeakerDB
 
 app = typer.Typer(no_args_is_help=True, help="Move the library to another generation, and back.")
 
 CodeOption = Annotated[str | None, typer.Option(help="Only those that failed with this error code.")]
 RecordingOption = Annotated[str | None, typer.Option(metavar="ID", help="Only this recording.")]
+LibraryOption = Annotated[str | None, typer.Option(help="Only recordings of this library.")]
+ListOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--list", metavar="FILE", help="Only the recordings of this file: an id or a path a line. - reads them."
+    ),
+]
+
+
+def _listed(file: Path | None) -> tuple[str, ...] | None:
+    """The lines of a list of recordings; empty ones and those that begin with # are left out."""
+    if file is None:
+        return None
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"The list {file} cannot be read: {error}.", hint="Give a text file.") from error
+    lines = tuple(line for each in text.splitlines() if (line := each.strip()) and not line.startswith("#"))
+    if not lines:
+        raise InvalidInput(f"The list {file} is empty.", hint="Give an id or a path a line.")
+    return lines
+
+
+def _share(text: str) -> float:
+    """`25%` as 0.25."""
+    number = text.removesuffix("%")
+    try:
+        share = float(number) / 100
+    except ValueError:
+        share = 0.0
+    if not text.endswith("%") or not 0.0 < share <= 1.0:
+        raise InvalidInput(f"`--part {text}` is not a share of the library.", hint="For example `--part 25%`.")
+    return share
+
+
+def _part(share: str | None, library: str | None, file: Path | None) -> Part | None:
+    """What is to go first; None where nothing was said."""
+    given = [each for each in (share, library, file) if each is not None]
+    if len(given) > 1:
+        raise InvalidInput("Give one of `--part`, `--library` and `--list`.", hint="The command can be given again.")
+    if not given:
+        return None
+    from speakerdb.catalog.choosing import Part
+
+    return Part(None if share is None else _share(share), library, _listed(file))
 
 
 def _required(db: SpeakerDB) -> MigrationView:
@@ -37,6 +85,18 @@ def start(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the pre-flight.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Start it and leave the work to `speakerdb work`.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Start although the pre-flight does not pass.")] = False,
+    part: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="Let this share of the recordings go first, for example 25%.")
+    ] = None,
+    library: Annotated[str | None, typer.Option(help="Let the recordings of this library go first.")] = None,
+    listed: Annotated[
+        Path | None,
+        typer.Option(
+            "--list",
+            metavar="FILE",
+            help="Let the recordings of this file go first: an id or a path a line. - reads them.",
+        ),
+    ] = None,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -48,6 +108,7 @@ def start(
     session = Session.of(ctx, as_json)
     exit_code = 0
     work: WorkReport | None = None
+    first = _part(part, library, listed)
     with session.open() as db:
         view = db.migration()
         running = view is not None and view.target == to and view.state == "running"
@@ -65,6 +126,8 @@ def start(
             session.note(f"Migration {view.id} from {view.source} to {view.target} started.")
         elif view is not None:
             session.note(f"Migration {view.id} from {view.source} to {view.target} is running; this continues it.")
+        if first is not None:
+            session.note(f"{plural(db.migrator.first(first), 'queued recording')} of it go first.")
         if not detach:
             work, exit_code = run_work(session, db, again=f"Run `speakerdb migrate start --to {to}` again to continue.")
             view = db.migration()
@@ -185,12 +248,19 @@ def resume(ctx: typer.Context, as_json: JsonFlag = False) -> None:
 
 @app.command()
 def retry(
-    ctx: typer.Context, code: CodeOption = None, recording: RecordingOption = None, as_json: JsonFlag = False
+    ctx: typer.Context,
+    code: CodeOption = None,
+    recording: RecordingOption = None,
+    library: LibraryOption = None,
+    listed: ListOption = None,
+    why: Annotated[str | None, typer.Option("--why", help="Why; kept in the audit trail.")] = None,
+    as_json: JsonFlag = False,
 ) -> None:
-    """Queue failed recordings again."""
+    """Queue failed recordings again: all of them, or those that are chosen."""
     session = Session.of(ctx, as_json)
+    lines = _listed(listed)
     with session.open() as db:
-        count = db.retry(code=code, recording=recording)
+        count = db.retry(code=code, recording=recording, library=library, listed=lines, why=why)
     session.result(
         {"queued": count},
         lambda console, value: say(
@@ -206,16 +276,23 @@ def waive(
     why: Annotated[str, typer.Option("--why", help="Why they may be left behind; kept in the audit trail.")],
     code: CodeOption = None,
     recording: RecordingOption = None,
+    library: LibraryOption = None,
+    listed: ListOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Let the migration be finalized without recordings that failed: one, or all with one error code."""
+    """Let the migration be finalized without recordings that failed: those with one error code, of one library, or named.
+
+    Where several are given, all must hold.
+    """
     session = Session.of(ctx, as_json)
-    if (code is None) == (recording is None):
+    if code is None and recording is None and library is None and listed is None:
         raise InvalidInput(
-            "Say which ones: `--code` or `--recording`.", hint="See `speakerdb migrate status` for what failed."
+            "Say which ones: `--code`, `--recording`, `--library` or `--list`.",
+            hint="See `speakerdb migrate status` for what failed.",
         )
+    lines = _listed(listed)
     with session.open() as db:
-        count = db.waive(why=why, code=code, recording=recording)
+        count = db.waive(why=why, code=code, recording=recording, library=library, listed=lines)
     session.result(
         {"waived": count}, lambda console, value: say(console, f"{plural(value['waived'], 'recording')} waived.")
     )

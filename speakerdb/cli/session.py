@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import IO, TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -19,6 +20,7 @@ from speakerdb.cli.output import clean, console_for, document
 from speakerdb.errors import ConfigurationError, NotConfirmed
 
 if TYPE_CHECKING:
+    from speakerdb.cli.logfile import LogFile
     from speakerdb.service import SpeakerDB
     from speakerdb.settings import Settings
 
@@ -30,13 +32,20 @@ YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 @dataclass
 class Session:
-    """Global options and output of one command. `stdout` is the real one: with `--json` nothing else writes there."""
+    """Global options and output of one command. `stdout` is the real one: with `--json` nothing else writes there.
+
+    `error` is what ended the command, for its log.
+    """
 
     stdout: IO[str]
     json: bool = False
     data_dir: Path | None = None
     config: Path | None = None
     verbose: bool = False
+    verb: str = ""
+    error: BaseException | None = None
+    _log: LogFile | None = None
+    _began: float = 0.0
 
     @classmethod
     def of(cls, context: typer.Context, as_json: bool | None = None) -> Session:
@@ -44,6 +53,7 @@ class Session:
         session = context.obj
         if not isinstance(session, Session):
             raise TypeError("the command was not started by speakerdb.cli.main")
+        session.verb = context.command_path.removeprefix("speakerdb").strip()
         if as_json is not None:
             session.json = as_json
         return session
@@ -75,8 +85,30 @@ class Session:
             raise ConfigurationError(f"The settings cannot be read: {error}.") from error
 
     def open(self) -> SpeakerDB:
-        """The library. Use it as a context manager."""
-        return open_service(self.settings())
+        """The library. Use it as a context manager. From here on the command is logged in the data folder."""
+        settings = self.settings()
+        self._begin_log(settings.data_dir)
+        db = open_service(settings)
+        from speakerdb.cli.logfile import log_began
+
+        log_began(self.verb)
+        return db
+
+    def _begin_log(self, folder: Path) -> None:
+        from speakerdb.cli.logfile import LogFile
+
+        if self._log is None:
+            self._log, self._began = LogFile(folder), monotonic()
+            self._log.begin()
+
+    def end_log(self, exit_code: int) -> None:
+        """The command is over. Fine where nothing was logged."""
+        if self._log is not None:
+            from speakerdb.cli.logfile import log_ended
+
+            log_ended(self.verb, exit_code, monotonic() - self._began, self.error)
+            self._log.end()
+            self._log = None
 
     def result(self, value: T, show: Callable[[Console, T], None]) -> None:
         """The command's answer: as one JSON document, or by `show` as text."""

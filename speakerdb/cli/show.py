@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from speakerdb.cli.output import cell, clean, clock, document, facts, plural, size, span, table, when
+from speakerdb.cli.output import cell, clean, clock, facts, plural, size, span, table, when
 from speakerdb.reports import (
     AddOutcome,
     AddReport,
     Check,
+    CurrentRecording,
     GateReport,
     ItemError,
     MatchResult,
@@ -22,10 +22,10 @@ from speakerdb.reports import (
     Progress,
     RecordingView,
     SpeakerView,
-    Status,
     SwapReport,
     WorkReport,
 )
+from speakerdb.reports.seeing import ErrorGroup, Pace, Waiting
 
 
 def say(console: Console, text: str) -> None:
@@ -146,7 +146,7 @@ def show_progress(console: Console, progress: Mapping[str, Progress]) -> None:
 
 
 def show_migration(console: Console, view: MigrationView | None) -> None:
-    """One migration, and what to do next."""
+    """One migration: how far it is, how fast, what is worked on, what failed and the command that tries it again."""
     if view is None:
         say(console, "There has been no migration. Start one with `speakerdb migrate start --to GENERATION`.")
         return
@@ -165,9 +165,59 @@ def show_migration(console: Console, view: MigrationView | None) -> None:
         )
     )
     show_progress(console, {view.target: view.progress})
-    show_errors(console, view.failed)
+    show_current(console, view.current)
+    if view.pace is not None:
+        say(console, f"pace: {pace_text(view.pace)}")
+    for wait in view.waiting:
+        say(console, waiting_text(wait))
+    show_error_groups(console, view.errors)
     if view.next_step:
         say(console, f"next: {view.next_step}")
+
+
+def show_current(console: Console, current: Sequence[CurrentRecording], most: int = 4) -> None:
+    """What is being worked on."""
+    for one in current[:most]:
+        say(console, f"now: {current_text(one)}")
+    if len(current) > most:
+        say(console, f"and {len(current) - most:,} more")
+
+
+def current_text(current: CurrentRecording) -> str:
+    """A recording that is being worked on, with its turns and speakers."""
+    name = recording_name(current.recording_id, current.path) or current.recording_id
+    return clean(f"{name} ({current.generation}, {current.turns:,} turns, {current.speakers:,} speakers)")
+
+
+def speed_text(pace: Pace) -> str:
+    """``90.0 x real time, 340 recordings an hour``; recordings alone where no length is known."""
+    real_time = f"{pace.speed:.1f} x real time, " if pace.audio_seconds else ""
+    return f"{real_time}{pace.recordings_an_hour:,.0f} recordings an hour"
+
+
+def pace_text(pace: Pace) -> str:
+    """How fast it went of late, and what is left."""
+    return f"{speed_text(pace)} in the last {clock(pace.seconds)}; left {span(pace.left)}"
+
+
+def waiting_text(wait: Waiting) -> str:
+    """What waits, and why."""
+    then = f" next: {wait.command}" if wait.command else ""
+    return f"{wait.generation}: {plural(wait.recordings, 'recording')} in the queue. {wait.message}{then}"
+
+
+def show_error_groups(console: Console, groups: Sequence[ErrorGroup]) -> None:
+    """What failed, by code: how many, one of them, and the command that queues them again."""
+    if not groups:
+        return
+    columns = ("failed with", "generation", "recordings", "for example", "attempts", "message")
+    rows = [
+        (g.code, g.generation, f"{g.count:,}", recording_name(g.recording_id, g.path), g.attempts, g.message)
+        for g in groups
+    ]
+    console.print(table(columns, rows, right=("recordings", "attempts")))
+    for retry in dict.fromkeys(group.retry for group in groups):
+        say(console, f"  again: {retry}")
 
 
 def show_swap(console: Console, report: SwapReport) -> None:
@@ -284,48 +334,6 @@ def show_recordings(console: Console, recordings: Sequence[RecordingView]) -> No
     ]
     columns = ("id", "library", "path", "length", "turns", "speakers", "version")
     console.print(table(columns, rows, right=("length", "turns", "speakers", "version")))
-
-
-def show_status(console: Console, status: Status) -> None:
-    """One screen: what serves, what runs, what waits, what is broken."""
-    console.print(
-        facts(
-            (
-                ("serving", f"{status.serving} ({status.index})"),
-                ("live generations", ", ".join(status.live)),
-                ("libraries", f"{status.libraries:,}"),
-                ("recordings", f"{status.recordings:,}"),
-                ("speakers", f"{status.speakers:,}"),
-                ("profiles", f"{status.profiles:,}"),
-                ("data folder", status.data_dir),
-                ("database", status.database),
-            )
-        )
-    )
-    show_progress(console, status.progress)
-    for lease in status.leases:
-        if lease.get("holder"):
-            say(console, f"lease {lease.get('name')}: held by {lease['holder']} until {when(lease.get('expires_at'))}")
-    if status.migration is not None:
-        show_migration(console, status.migration)
-    for warning in status.warnings:
-        say(console, f"warning: {warning}")
-
-
-def show_events(console: Console, events: Sequence[Mapping[str, Any]]) -> None:
-    """The audit trail, newest first."""
-    rows = [
-        (
-            e.get("id"),
-            when(e.get("at")),
-            e.get("kind"),
-            e.get("who"),
-            e.get("migration"),
-            " ".join(document(e.get("data")).split()),
-        )
-        for e in events
-    ]
-    console.print(table(("id", "at", "kind", "who", "migration", "data"), rows))
 
 
 def pairs(values: Mapping[str, object]) -> str:

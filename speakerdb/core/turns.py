@@ -1,4 +1,4 @@
-"""Turns from text: RTTM and a plain JSON list, checked before anything else sees them.
+"""Turns from text: RTTM and a plain JSON list, checked before anything else sees them. `core.transcripts` reads more forms.
 
 Pure functions. Every problem is `InvalidTurns` (it says which line or item, and what to do) or `NeedsTurns`
 (there is no turn at all); no input text raises anything else.
@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from speakerdb.core.texts import MAX_NAME_LENGTH, flaw
 from speakerdb.errors import InvalidTurns, NeedsTurns
 from speakerdb.types import Turn
 
@@ -77,7 +78,7 @@ def parse_rttm(text: str) -> dict[str, tuple[Turn, ...]]:
         if speaker == "<NA>":
             raise InvalidTurns(f"Line {number} names no speaker (<NA>).", hint=_RTTM_LINE_HINT, **where)
         turn = Turn(start, start + seconds, speaker)
-        _check_turn(turn, f"Line {number}", where)
+        check_turn(turn, f"Line {number}", where)
         found.setdefault(recording, []).append(turn)
     if not found:
         raise NeedsTurns("The RTTM text holds no SPEAKER line.")
@@ -102,7 +103,16 @@ def parse_json_turns(text: str) -> tuple[Turn, ...]:
         raise InvalidTurns(f"The JSON text is a {type(items).__name__}, not a list of turns.", hint=_JSON_HINT)
     if not items:
         raise NeedsTurns("The JSON list of turns is empty.")
-    return tuple(_json_turn(item, number) for number, item in enumerate(items, start=1))
+    return turns_of_items(items)
+
+
+def turns_of_items(items: Sequence[object], *, what: str = "Item", texts: bool = False) -> tuple[Turn, ...]:
+    """Turns from JSON objects with `start`, `end` and `speaker`, in their order; other keys are ignored.
+
+    `what` is what an item is called in a message; with `texts`, positions may also be numbers written as texts.
+    Raises `InvalidTurns` with ``details["item"]`` (the first is 1).
+    """
+    return tuple(_json_turn(item, number, what, texts) for number, item in enumerate(items, start=1))
 
 
 def validate(turns: Iterable[Turn], duration: float | None) -> tuple[Turn, ...]:
@@ -119,7 +129,7 @@ def validate(turns: Iterable[Turn], duration: float | None) -> tuple[Turn, ...]:
     kept: set[Turn] = set()
     for number, turn in enumerate(turns, start=1):
         where = {"item": number}
-        _check_turn(turn, f"Turn {number}", where)
+        check_turn(turn, f"Turn {number}", where)
         end = turn.end
         if duration is not None and end > duration:
             if turn.start >= duration or end > duration + END_TOLERANCE_SECONDS:
@@ -159,30 +169,35 @@ def _number(text: str, name: str, line: int) -> float:
     return float(text)
 
 
-def _json_turn(item: object, number: int) -> Turn:
+def _json_turn(item: object, number: int, what: str, texts: bool) -> Turn:
     where = {"item": number}
     if not isinstance(item, dict):
-        raise InvalidTurns(f"Item {number} is a {type(item).__name__}, not an object.", hint=_JSON_HINT, **where)
+        raise InvalidTurns(f"{what} {number} is a {type(item).__name__}, not an object.", hint=_JSON_HINT, **where)
     missing = [key for key in ("start", "end", "speaker") if key not in item]
     if missing:
-        raise InvalidTurns(f"Item {number} lacks {', '.join(missing)}.", hint=_JSON_HINT, **where)
-    positions: list[float] = []
-    for key in ("start", "end"):
-        value = item[key]
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise InvalidTurns(f"Item {number}: `{key}` is not a number.", hint=_JSON_HINT, **where)
-        try:
-            positions.append(float(value))
-        except OverflowError as error:
-            raise InvalidTurns(f"Item {number}: `{key}` is too large.", hint=_VALUE_HINT, **where) from error
+        raise InvalidTurns(f"{what} {number} lacks {', '.join(missing)}.", hint=_JSON_HINT, **where)
+    start, end = (position(item[key], key, f"{what} {number}", where, texts=texts) for key in ("start", "end"))
     if not isinstance(item["speaker"], str):
-        raise InvalidTurns(f"Item {number}: `speaker` is not a text.", hint=_JSON_HINT, **where)
-    turn = Turn(positions[0], positions[1], item["speaker"])
-    _check_turn(turn, f"Item {number}", where)
+        raise InvalidTurns(f"{what} {number}: `speaker` is not a text.", hint=_JSON_HINT, **where)
+    turn = Turn(start, end, item["speaker"])
+    check_turn(turn, f"{what} {number}", where)
     return turn
 
 
-def _check_turn(turn: Turn, what: str, where: dict[str, int]) -> None:
+def position(value: object, key: str, what: str, where: dict[str, int], *, texts: bool) -> float:
+    """Seconds from a JSON value; with `texts` also from a number written as a text. Raises `InvalidTurns`."""
+    if texts and isinstance(value, str) and len(value) < 100 and _NUMBER.fullmatch(value.strip()):
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidTurns(f"{what}: `{key}` is not a number.", hint=_JSON_HINT, **where)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise InvalidTurns(f"{what}: `{key}` is too large.", hint=_VALUE_HINT, **where) from error
+
+
+def check_turn(turn: Turn, what: str, where: dict[str, int]) -> None:
+    """`InvalidTurns` for a turn that cannot be one; `what` begins the message, `where` goes into its details."""
     if not (math.isfinite(turn.start) and math.isfinite(turn.end)):
         raise InvalidTurns(f"{what}: {turn.start} to {turn.end} is not a stretch of time.", hint=_VALUE_HINT, **where)
     if turn.start < 0:
@@ -197,8 +212,5 @@ def _check_turn(turn: Turn, what: str, where: dict[str, int]) -> None:
 
 
 def _check_name(name: str, role: str, what: str, where: dict[str, int]) -> None:
-    if not name.strip():
-        raise InvalidTurns(f"{what}: the {role} is empty.", hint=_VALUE_HINT, **where)
-    # Databases cannot store these: NUL, and half of a UTF-16 pair (which JSON's \ud800 can smuggle in).
-    if "\0" in name or any("\ud800" <= character <= "\udfff" for character in name):
-        raise InvalidTurns(f"{what}: the {role} holds a character that cannot be stored.", hint=_VALUE_HINT, **where)
+    if (found := flaw(name, MAX_NAME_LENGTH)) is not None:
+        raise InvalidTurns(f"{what}: the {role} {found}.", hint=_VALUE_HINT, **where)

@@ -98,6 +98,7 @@ class Extraction:
         self._timeout = timeout
         self._extract = function
         self._waveforms: dict[str, Waveform] = {}
+        self._loaded_last = ""
 
     def keep(self, recording_id: str, waveform: Waveform | None) -> Waveform | None:
         """Hold in-memory sound until its recording is extracted (None lets go of it); what was held before."""
@@ -129,7 +130,7 @@ class Extraction:
         items = self._take(lease, limit, without)
         report.taken = len(items)
         tasks = self._tasks(items)
-        waiting = deque(item for item in items if item.id in tasks)
+        waiting = self._in_order(item for item in items if item.id in tasks)
         running: dict[Future[Extracted], _Running] = {}
         ready: list[_Outcome] = []
         committed = time.monotonic()
@@ -158,6 +159,14 @@ class Extraction:
             if running:
                 self._executor.restart()
         return report
+
+    def _in_order(self, items: Iterable[Item]) -> deque[Item]:
+        """One generation after the other, that of the item before them first: where a worker cannot hold all models, it
+        loads as few as can be."""
+        ordered = deque(sorted(items, key=lambda item: (item.generation != self._loaded_last, item.generation)))
+        if ordered:
+            self._loaded_last = ordered[-1].generation
+        return ordered
 
     def _take(self, lease: Lease, limit: int | None, without: Iterable[str]) -> list[Item]:
         size = self._batch if limit is None else min(limit, self._batch)
@@ -195,23 +204,34 @@ class Extraction:
         done, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
         if not done:
             self._catalog.renew(lease)
+        if any(_lost(future) for future in done):
+            return self._all_lost(running)
         outcomes = [_outcome(running.pop(future), future) for future in done]
-        if any(isinstance(one.result, WorkerDied) for one in outcomes):
-            # A pool that lost a worker is lost as a whole: whatever ran with it did not come to its end either.
-            outcomes += [_Outcome(one.item, one.task, _worker_died()) for one in running.values()]
-            running.clear()
-            self._executor.restart()
         now = time.monotonic()
         overdue = [future for future, one in running.items() if now - one.since > self._timeout]
         if overdue:
             self._executor.restart()
             for future in overdue:
                 one = running.pop(future)
-                late = WorkerTimeout(f"The recording took more than {self._timeout:g} s and was given up.")
+                late = WorkerTimeout(f"it took more than {self._timeout:g} s and was ended.")
                 outcomes.append(_Outcome(one.item, one.task, late))
             # The others were ended with it through no fault of their own.
             waiting.extendleft(one.item for one in running.values())
             running.clear()
+        return outcomes
+
+    def _all_lost(self, running: dict[Future[Extracted], _Running]) -> list[_Outcome]:
+        """A pool that lost a worker is lost as a whole. What ran in it costs an attempt, and is tried again alone."""
+        held = len(running)
+        how = self._executor.restart() or "died"
+        who = "its worker process" if held == 1 else f"one of the {held} worker processes"
+        outcomes = []
+        for future, one in running.items():
+            finished = future.done() and not future.cancelled() and not _lost(future)
+            outcomes.append(
+                _outcome(one, future) if finished else _Outcome(one.item, one.task, WorkerDied(f"{who} {how}."))
+            )
+        running.clear()
         return outcomes
 
     def _give_back(self, lease: Lease, items: Iterable[Item]) -> None:
@@ -280,6 +300,9 @@ class Extraction:
     def _fail(self, tx: Transaction, lease: Lease, one: _Outcome, error: SpeakerDBError, counted: StepReport) -> None:
         now = self._catalog.now()
         generation = one.item.generation
+        if isinstance(error, (WorkerDied, WorkerTimeout)):
+            told = f"{work.earlier_attempts(tx, one.item)} Attempt {one.item.attempts}: {error.message}".strip()
+            error = type(error)(told) if one.item.attempts < work.MAX_ATTEMPTS else WorkerDied(told)
         if error.scope == "run":
             # Not this recording's fault: it waits until the model can be loaded.
             work.give_back(tx, lease, [one.item], now)
@@ -321,8 +344,8 @@ def _outcome(one: _Running, future: Future[Extracted]) -> _Outcome:
         result = future.result()
     elif isinstance(error, SpeakerDBError):
         result = error
-    elif isinstance(error, BrokenExecutor):
-        result = _worker_died()
+    elif isinstance(error, MemoryError):
+        result = WorkerDied("its worker process ran out of memory.")
     elif not isinstance(error, KeyboardInterrupt):
         # A fault nobody foresaw (a library that exits, too) belongs to the recording that met it, where a person sees it.
         result = ExtractionError(f"{type(error).__name__}: {error}")
@@ -331,8 +354,8 @@ def _outcome(one: _Running, future: Future[Extracted]) -> _Outcome:
     return _Outcome(one.item, one.task, result)
 
 
-def _worker_died() -> WorkerDied:
-    return WorkerDied("The worker process died while this recording was being worked on.")
+def _lost(future: Future[Extracted]) -> bool:
+    return future.done() and not future.cancelled() and isinstance(future.exception(), BrokenExecutor)
 
 
 def _checked(found: Embedding | Unembeddable, generation: Generation) -> Embedding | Unembeddable:

@@ -14,7 +14,8 @@ import numpy as np
 from speakerdb import media
 from speakerdb.core.pooling import pool
 from speakerdb.core.selection import TOO_SHORT, select
-from speakerdb.errors import MediaChanged, MediaMissing, NotFinite
+from speakerdb.errors import MediaChanged, MediaError, MediaMissing, NotFinite
+from speakerdb.extraction.shelf import Keep, Place, Shelf
 from speakerdb.models.port import Embedder
 from speakerdb.models.registry import LoadedModel, load_embedder
 from speakerdb.types import Embedding, Fingerprint, FloatArray, Generation, Span, Turn, Unembeddable, Waveform
@@ -31,23 +32,33 @@ LoadEmbedder: TypeAlias = Callable[[Generation], LoadedModel]
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """Loads a generation's model. It travels to a worker, where each model is loaded once."""
+    """Loads a generation's model. It travels to a worker, where a model is loaded once as long as it is held."""
 
     device: str = "auto"
     allow_unknown: bool = False
     telemetry: bool = False
+    offline: bool = False
+    folder: Path | None = None
+    keep: Keep = "auto"
 
     def __call__(self, generation: Generation) -> LoadedModel:
         """The model, ready. Raises what `load_embedder` raises."""
-        key = (generation.model, self)
-        if key not in _loaded:
-            _loaded[key] = load_embedder(
-                generation.model, device=self.device, allow_unknown=self.allow_unknown, telemetry=self.telemetry
-            )
-        return _loaded[key]
+        place = Place(self.device, self.folder, self.keep)
+        return _shelf.get((generation.model, self), generation, place, lambda: self._load(generation))
+
+    def _load(self, generation: Generation) -> LoadedModel:
+        return load_embedder(
+            generation.model,
+            device=self.device,
+            allow_unknown=self.allow_unknown,
+            telemetry=self.telemetry,
+            offline=self.offline,
+            folder=self.folder,
+        )
 
 
-_loaded: dict[tuple[object, Loader], LoadedModel] = {}
+_shelf = Shelf()
+"""The models of this process."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,8 +135,9 @@ def extract(task: Task) -> Extracted:
         else:
             results[speaker] = Unembeddable(NO_FINITE_VECTOR if speaker in tried else TOO_SHORT)
     spoken = sum(sum(each) for each in seconds.values())
+    notices = (*loaded.notices, *_shelf.take_notices())
     return Extracted(
-        task.recording_id, task.content_version, results, spoken, loaded.description, loaded.checksum, loaded.notices
+        task.recording_id, task.content_version, results, spoken, loaded.description, loaded.checksum, notices
     )
 
 
@@ -167,9 +179,27 @@ def _open(task: Task) -> Callable[[Sequence[Span], int], Iterator[FloatArray]]:
             hint="Add the recording again with its file or its waveform.",
         )
     path = media.check_allowed(Path(task.path), task.media_roots)
-    if task.fingerprint is not None and media.fingerprint(path) != task.fingerprint:
-        raise MediaChanged(f"{path} is not the file its turns were made from.")
-    return lambda spans, rate: media.decode_spans(path, spans, rate)
+    wanted = task.fingerprint
+    _check_same(path, wanted, "is not the file its turns were made from")
+    return lambda spans, rate: _unchanged_spans(path, wanted, media.decode_spans(path, spans, rate))
+
+
+def _unchanged_spans(path: Path, wanted: Fingerprint | None, sounds: Iterator[FloatArray]) -> Iterator[FloatArray]:
+    """The spans, and at their end `MediaChanged` where the file was replaced or written to while it was read."""
+    try:
+        yield from sounds
+    except MediaError as error:
+        try:
+            _check_same(path, wanted, "was changed while it was read")
+        except MediaError as changed:  # which explains why it could not be read
+            raise changed from error
+        raise
+    _check_same(path, wanted, "was changed while it was read")
+
+
+def _check_same(path: Path, wanted: Fingerprint | None, what: str) -> None:
+    if wanted is not None and media.fingerprint(path) != wanted:
+        raise MediaChanged(f"{path} {what}.")
 
 
 def _embed(embedder: Embedder, segments: Sequence[FloatArray]) -> list[FloatArray | None]:

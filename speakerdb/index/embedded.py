@@ -125,7 +125,9 @@ class EmbeddedIndex:
     def indices(self) -> Mapping[str, IndexInfo]:
         """All concrete indices by name."""
         with self._reading() as db:
-            rows = db.execute("SELECT name, dimension, metadata, documents, tombstones FROM indices ORDER BY name")
+            rows = db.execute(
+                "SELECT name, dimension, metadata, documents, tombstones, newest FROM indices ORDER BY name"
+            )
             try:
                 return {row[0]: IndexInfo(row[0], row[1], json.loads(row[2]), *row[3:]) for row in rows}
             except ValueError as error:
@@ -187,9 +189,14 @@ class EmbeddedIndex:
             if accepted:
                 after = [dead for _, dead in stored.values()]
                 db.execute(
-                    "UPDATE indices SET changes = changes + 1, documents = documents + ?, tombstones = tombstones + ?"
-                    " WHERE id = ?",
-                    (after.count(False) - before.count(False), after.count(True) - before.count(True), target.id),
+                    "UPDATE indices SET changes = changes + 1, documents = documents + ?, tombstones = tombstones + ?,"
+                    " newest = max(newest, ?) WHERE id = ?",
+                    (
+                        after.count(False) - before.count(False),
+                        after.count(True) - before.count(True),
+                        max(documents[place].version for place in accepted.values()),
+                        target.id,
+                    ),
                 )
                 _write(db, target, [(documents[place], blobs[place]) for place in accepted.values()])
         return results

@@ -1,5 +1,7 @@
 """The SQLite file under the embedded index: opening, its schema, transactions, and its errors as ours."""
 
+# ruff: noqa: S608 - names of tables are made of integers of our own, never of what was given.
+
 from __future__ import annotations
 
 import sqlite3
@@ -20,7 +22,7 @@ from speakerdb.errors import (
 )
 
 _APPLICATION_ID = 0x53504958  # "SPIX"
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _BUSY_SECONDS = 30.0
 _IMMUTABLE = "?immutable=1"
 
@@ -33,7 +35,8 @@ _SCHEMA = (
         metadata TEXT NOT NULL,
         changes INTEGER NOT NULL DEFAULT 0,
         documents INTEGER NOT NULL DEFAULT 0 CHECK (documents >= 0),
-        tombstones INTEGER NOT NULL DEFAULT 0 CHECK (tombstones >= 0))""",
+        tombstones INTEGER NOT NULL DEFAULT 0 CHECK (tombstones >= 0),
+        newest INTEGER NOT NULL DEFAULT 0)""",
     """CREATE TABLE aliases (
         alias TEXT NOT NULL,
         index_id INTEGER NOT NULL REFERENCES indices (id),
@@ -100,6 +103,7 @@ class IndexFile:
 
     def _ensure_schema(self, connection: sqlite3.Connection) -> None:
         if self._has_schema(connection):
+            self._upgrade(connection)
             return
         connection.execute("PRAGMA page_size = 8192")
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -113,6 +117,25 @@ class IndexFile:
             for statement in _SCHEMA:
                 connection.execute(statement)
         connection.execute("COMMIT")
+
+    def _upgrade(self, connection: sqlite3.Connection) -> None:
+        """Version 1 did not keep an index's highest version."""
+        if _version(connection) == _SCHEMA_VERSION:
+            return
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            if _version(connection) < _SCHEMA_VERSION:
+                connection.execute("ALTER TABLE indices ADD COLUMN newest INTEGER NOT NULL DEFAULT 0")
+                for (id,) in connection.execute("SELECT id FROM indices").fetchall():
+                    connection.execute(
+                        f"UPDATE indices SET newest = (SELECT ifnull(max(version), 0) FROM documents_{id}) WHERE id = {id}"
+                    )
+                connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
 
     def _has_schema(self, connection: sqlite3.Connection) -> bool:
         application, version, tables = connection.execute(
@@ -166,6 +189,11 @@ class IndexFile:
             self._closed = True
             self._writer.close()
             self._reader.close()
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
 
 
 def _primary_code(error: sqlite3.Error) -> int | None:

@@ -52,12 +52,13 @@ def profiles(catalog: Catalog, generation: Generation) -> Check:
     )
 
 
-def equality(catalog: Catalog, index: VectorIndex, generation: Generation, watermark: int) -> Check:
-    """(b) SQL and the index hold the same ids, versions, content hashes, filters and vectors, up to the watermark.
+def equality(catalog: Catalog, index: VectorIndex, generation: Generation, name: str, watermark: int) -> Check:
+    """(b) SQL and the concrete index `name` hold the same ids, versions, content hashes, filters and vectors, up to a
+    watermark.
 
     The index scan is opened first and SQL is read after it, so what was added in between can never look orphaned.
     """
-    actual = _opened(index.scan(generation.index_name))
+    actual = _opened(index.scan(name))
     found: list[Finding] = []
     kinds: Counter[str] = Counter()
     seen: Counter[str] = Counter()
@@ -80,14 +81,14 @@ def equality(catalog: Catalog, index: VectorIndex, generation: Generation, water
     )
 
 
-def read_back(catalog: Catalog, index: VectorIndex, generation: Generation) -> Check:
+def read_back(catalog: Catalog, index: VectorIndex, generation: Generation, name: str) -> Check:
     """(c) A random sample, fetched over a fresh connection, is what SQL says."""
     with catalog.read() as tx:
         ids = vectors.sample_ids(tx, generation.name, READ_BACK_SAMPLE)
         expected = vectors.expected_by_id(tx, generation.name, ids)
     fresh = index.reopened()
     try:
-        wrong = _differing(fresh, generation, expected)
+        wrong = differing(fresh, name, expected)
     finally:
         fresh.close()
     return Check(
@@ -99,14 +100,14 @@ def read_back(catalog: Catalog, index: VectorIndex, generation: Generation) -> C
     )
 
 
-def catch_up(catalog: Catalog, index: VectorIndex, generation: Generation, watermark: int) -> Check:
+def catch_up(catalog: Catalog, index: VectorIndex, generation: Generation, name: str, watermark: int) -> Check:
     """(e) What changed since the watermark is in the index too. Called under the write fence, after draining."""
     with catalog.read() as tx:
         late = vectors.changed_since(tx, generation.name, watermark)
         waiting = vectors.waiting_count(tx, generation.name)
         uncovered, _ = vectors.uncovered(tx, generation.name)
         dirty = len(people.dirty(tx, generation.name))
-    wrong = _differing(index, generation, late)
+    wrong = differing(index, name, late)
     passed = not (wrong or waiting or uncovered or dirty)
     value = f"{len(late)} documents changed, {len(wrong)} differ, {waiting} waiting"
     if uncovered or dirty:
@@ -116,9 +117,10 @@ def catch_up(catalog: Catalog, index: VectorIndex, generation: Generation, water
     )
 
 
-def _differing(index: VectorIndex, generation: Generation, expected: Iterable[Document]) -> list[str]:
+def differing(index: VectorIndex, name: str, expected: Iterable[Document]) -> list[str]:
+    """Ids of documents that the concrete index `name` does not hold as expected."""
     wanted = {document.id: document for document in expected}
-    held = index.fetch(generation.index_name, list(wanted)) if wanted else {}
+    held = index.fetch(name, list(wanted)) if wanted else {}
     return [
         key
         for key, want in wanted.items()

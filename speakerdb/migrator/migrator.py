@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from speakerdb.catalog import journal, leases, vectors, work
+from speakerdb.catalog import choosing, journal, leases, vectors, work
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.journal import MigrationRow
+from speakerdb.catalog.choosing import Part
 from speakerdb.catalog.leases import Lease
+from speakerdb.catalog.library import library_id
 from speakerdb.core.lifecycle import State
 from speakerdb.errors import (
     AliasMoved,
@@ -33,10 +35,12 @@ from speakerdb.index.port import VectorIndex
 from speakerdb.migrator import gates, preflight
 from speakerdb.migrator.outcome import Outcome
 from speakerdb.migrator.preflight import Probe
+from speakerdb.migrator.rebuild import Rebuild
 from speakerdb.migrator.serving import LEASE_NAME, Serving
 from speakerdb.migrator.swap import Swap
 from speakerdb.projector import Projector
 from speakerdb.reports import GateReport, Preflight
+from speakerdb.reports.rebuilding import OnRebuild, RebuildReport
 from speakerdb.types import SERVING_ALIAS, Generation
 
 
@@ -61,6 +65,25 @@ class Swapped:
     fence_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which failed recordings are meant, and why: by error code, by a library's name, by a list of ids or paths. What is
+    None does not matter."""
+
+    code: str | None = None
+    library: str | None = None
+    listed: tuple[str, ...] | None = None
+    why: str | None = None
+
+    def chosen(self, tx: Transaction) -> work.Chosen:
+        """The same by ids. `NotFound` for a library or a recording that is not there."""
+        return work.Chosen(
+            code=self.code,
+            library=None if self.library is None else library_id(tx, self.library),
+            recordings=None if self.listed is None else choosing.resolve_all(tx, self.listed),
+        )
+
+
 class Migrator:
     """Starts, finalizes, rolls back and retires migrations of the alias."""
 
@@ -83,6 +106,7 @@ class Migrator:
         self._projector = projector
         self._options = options
         self._outcome = Outcome(catalog, index, generations, serving, rollback_days=options.rollback_days, who=who)
+        self._rebuild = Rebuild(catalog, index, serving, projector, self._outcome, who=who)
         self._probe = probe
         self._who = who
 
@@ -95,6 +119,7 @@ class Migrator:
             self._catalog,
             self._index,
             source=source,
+            source_index=self._serving.index_of(source),
             target=wanted,
             probe=self._probe,
             media_roots=self._options.media_roots,
@@ -122,11 +147,11 @@ class Migrator:
                     hint="Mend what failed, or start with --force.",
                     report=report,
                 )
-            found = self._index.indices().get(wanted.index_name)
-            if found is not None and found.metadata == self._serving.metadata(wanted):
+            for name, found in self._index.indices().items():
                 # Ours and not live, so it is what a start that died, or a database that was restored since, left:
                 # documents that SQL does not know would stay in it for ever. Another's is refused below.
-                self._outcome.drop(lease, wanted.index_name)
+                if found.metadata == self._serving.metadata(wanted):
+                    self._outcome.drop(lease, name)
             self._serving.make_index(wanted)
             with self._catalog.job(lease) as tx:
                 # No recording may slip in between the work that is queued here and the generations it sees as live.
@@ -154,35 +179,61 @@ class Migrator:
         """Go on with what was paused."""
         self._set_paused(False, None)
 
-    def retry(self, *, code: str | None, recording: str | None) -> int:
+    def retry(self, which: Which) -> int:
         """Queue failed items of the live generations again; how many."""
         with self._catalog.change() as tx:
-            count = work.retry(tx, self._catalog.now(), code=code, recording=recording)
+            count = work.retry(tx, self._catalog.now(), which.chosen(tx))
             if count:
-                journal.record(tx, "items-retried", self._who, self._catalog.now(), count=count, code=code)
+                journal.record(
+                    tx, "items-retried", self._who, self._catalog.now(), why=which.why,
+                    count=count, code=which.code, library=which.library,
+                )  # fmt: skip
             return count
 
-    def waive(self, *, why: str, code: str | None, recording: str | None) -> int:
+    def waive(self, which: Which) -> int:
         """Let failed items of the target be missing, on a person's word, kept in the events; how many."""
-        if not why.strip():
+        if not (which.why or "").strip():
             raise InvalidInput("A waiver needs a reason.", hint="Say it with --why.")
+        why = str(which.why)
         with self._catalog.change() as tx:
             migration = self._active(tx, State.RUNNING, verb="waive")
             now = self._catalog.now()
-            waived = work.waive(tx, why, now, generation=migration.target, code=code, recording=recording)
-            for each in waived:
+            waived = work.waive(tx, why, now, replace(which.chosen(tx), generation=migration.target))
+            for recording, code in waived:
                 journal.record(
-                    tx, "item-waived", self._who, now, migration_id=migration.id, entity_id=each, why=why, code=code
+                    tx,
+                    "item-waived",
+                    self._who,
+                    now,
+                    migration_id=migration.id,
+                    entity_id=recording,
+                    why=why,
+                    code=code,
                 )
             return len(waived)
+
+    def first(self, part: Part) -> int:
+        """Let a part of what the running migration has queued go before the rest; how many recordings."""
+        with self._catalog.change() as tx:
+            migration = self._active(tx, State.RUNNING, verb="order")
+            count = choosing.put_first(tx, migration.target, part)
+            journal.record(
+                tx, "part-first", self._who, self._catalog.now(), migration_id=migration.id,
+                count=count, share=part.share, library=part.library,
+                listed=None if part.listed is None else len(part.listed),
+            )  # fmt: skip
+            return count
 
     def cancel(self) -> None:
         """End a running migration. The alias never moved; what was extracted stays in SQL for another try."""
         with self._catalog.holding(LEASE_NAME) as lease:
             self._outcome.recover(lease)
+            with self._catalog.read() as tx:
+                target = self._active(tx, State.RUNNING, verb="cancel").target
+            drop = self._serving.index_of(self._generations[target])
             with self._catalog.job(lease) as tx:
                 migration = self._active(tx, State.RUNNING, verb="cancel")
-                self._outcome.end(tx, migration, State.CANCELLED, leaving=migration.target)
+                self._outcome.end(tx, migration, State.CANCELLED, leaving=target, drop=drop)
             self._outcome.drop_left_over(lease)
 
     # Gates and swap
@@ -193,7 +244,7 @@ class Migrator:
             migration = self._active(tx, State.RUNNING, verb="finalize")
         target = self._generations[migration.target]
         self._projector.settle(target)
-        return self._measure(target)
+        return self._measure(target, self._serving.index_of(target))
 
     def finalize(self) -> Swapped:
         """Prove the target and swap it in. `GateFailed` names what is not proven; then nothing changed."""
@@ -203,16 +254,17 @@ class Migrator:
             with self._catalog.read() as tx:
                 migration = self._active(tx, State.RUNNING, verb="finalize")
             source, target = self._generations[migration.source], self._generations[migration.target]
-            self._refuse_moved(source)
+            leaving, entering = self._serving.index_of(source), self._serving.index_of(target)
+            self._refuse_moved(leaving)
             self._projector.settle(target)
-            report = self._measure(target)
+            report = self._measure(target, entering)
             _refuse_unproven(report)
-            swap = Swap.of(migration, lease.epoch, leaving=source.index_name, entering=target.index_name)
+            swap = Swap.of(migration, lease.epoch, leaving=leaving, entering=entering)
             begun = time.monotonic()
             self._raise_fence(lease)
             try:
                 self._projector.settle(target)
-                late = gates.catch_up(self._catalog, self._index, target, report.watermark)
+                late = gates.catch_up(self._catalog, self._index, target, entering, report.watermark)
                 report = GateReport((*report.checks, late), report.watermark)
                 _refuse_unproven(report)
                 self._outcome.carry_out(lease, migration, swap, State.FINALIZING, fenced=True)
@@ -234,14 +286,15 @@ class Migrator:
             with self._catalog.read() as tx:
                 migration = self._active(tx, State.FINALIZED, verb="roll back")
             source, target = self._generations[migration.source], self._generations[migration.target]
-            self._refuse_moved(target)
+            leaving, entering = self._serving.index_of(target), self._serving.index_of(source)
+            self._refuse_moved(leaving)
             report = None
             if not now:
                 self._projector.settle(source)
                 mark = gates.watermark(self._catalog, source)
-                report = GateReport((gates.equality(self._catalog, self._index, source, mark),), mark)
+                report = GateReport((gates.equality(self._catalog, self._index, source, entering, mark),), mark)
                 _refuse_unproven(report)
-            swap = Swap.of(migration, lease.epoch, leaving=target.index_name, entering=source.index_name)
+            swap = Swap.of(migration, lease.epoch, leaving=leaving, entering=entering)
             self._outcome.carry_out(lease, migration, swap, State.ROLLING_BACK, fenced=False)
             if now:
                 self._projector.settle(source)
@@ -254,13 +307,16 @@ class Migrator:
         """
         with self._catalog.holding(LEASE_NAME) as lease:
             self._outcome.recover(lease)
-            with self._catalog.job(lease) as tx:
+            with self._catalog.read() as tx:
                 migration = journal.newest(tx, SERVING_ALIAS)
-                if migration is None:
-                    raise NoMigration("There is no migration to retire.")
-                if migration.state is not State.RETIRED:
+            if migration is None:
+                raise NoMigration("There is no migration to retire.")
+            retired = migration.state is State.RETIRED
+            drop = "" if retired else self._serving.index_of(self._generations[migration.source])
+            with self._catalog.job(lease) as tx:
+                if not retired:
                     migration = self._active(tx, State.FINALIZED, verb="retire")
-                    self._outcome.end(tx, migration, State.RETIRED, leaving=migration.source)
+                    self._outcome.end(tx, migration, State.RETIRED, leaving=migration.source, drop=drop)
                 if purge:
                     vectors.purge(tx, migration.source)
                     journal.record(
@@ -268,6 +324,12 @@ class Migrator:
                         generation=migration.source,
                     )  # fmt: skip
             self._outcome.drop_left_over(lease)
+
+    def rebuild(
+        self, generation: Generation, *, serve: bool = False, on_progress: OnRebuild = lambda _: None
+    ) -> RebuildReport:
+        """Build a live generation's index again from SQL, beside the one that is there. See `Rebuild.run`."""
+        return self._rebuild.run(generation, serve=serve, on_progress=on_progress)
 
     def source_lag(self, source: Generation) -> int:
         """Speakers that the source could not answer for now."""
@@ -301,11 +363,11 @@ class Migrator:
             )
         return source, wanted
 
-    def _refuse_moved(self, leaving: Generation) -> None:
+    def _refuse_moved(self, leaving: str) -> None:
         """Before an intention is written that could not come true: `AliasMoved` unless the alias names what is to leave."""
         serving = self._serving.resolve(fresh=True)
-        if serving.index != leaving.index_name:
-            raise AliasMoved(f"The alias names {serving.index}, and should name {leaving.index_name}.")
+        if serving.index != leaving:
+            raise AliasMoved(f"The alias names {serving.index}, and should name {leaving}.")
 
     def _refuse_second(self, tx: Transaction | None = None) -> None:
         if tx is None:
@@ -333,14 +395,14 @@ class Migrator:
             )
         return migration
 
-    def _measure(self, target: Generation) -> GateReport:
+    def _measure(self, target: Generation, name: str) -> GateReport:
         mark = self._catalog.now()
         return GateReport(
             (
                 gates.coverage(self._catalog, target),
                 gates.profiles(self._catalog, target),
-                gates.equality(self._catalog, self._index, target, gates.watermark(self._catalog, target)),
-                gates.read_back(self._catalog, self._index, target),
+                gates.equality(self._catalog, self._index, target, name, gates.watermark(self._catalog, target)),
+                gates.read_back(self._catalog, self._index, target, name),
             ),
             mark,
         )

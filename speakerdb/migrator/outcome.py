@@ -47,7 +47,7 @@ class Outcome:
         """Resolve what a dead process left behind, unless nothing is left or another live process is at it."""
         with self._catalog.read() as tx:
             migration = journal.active(tx, SERVING_ALIAS)
-            left = journal.to_drop(tx)
+            left = journal.to_drop(tx) or journal.any_replacing(tx)
         if left or (migration is not None and migration.state.intention):
             try:
                 with self._catalog.holding(LEASE_NAME) as lease:
@@ -68,7 +68,10 @@ class Outcome:
         if migration is not None and migration.state.intention:
             source, target = self._generations[migration.source], self._generations[migration.target]
             try:
-                swapped = has_happened(self._index, migration, source=source.index_name, target=target.index_name)
+                swapped = has_happened(
+                    self._index, migration,
+                    source=self._serving.index_of(source), target=self._serving.index_of(target),
+                )  # fmt: skip
             except SafetyStop:
                 self._catalog.renew(lease)  # a holder that wakes late sees an alias that is another one's to judge
                 raise
@@ -77,6 +80,7 @@ class Outcome:
         else:
             with self._catalog.job(lease) as tx:
                 leases.lift_fence(tx)  # of a finalize that died before it announced its swap
+                journal.clear_replacing(tx)  # of a rebuild that died: without its token it has happened, or never will
         self.drop_left_over(lease)
         return reached
 
@@ -122,11 +126,13 @@ class Outcome:
 
     def _settle_intention(self, lease: Lease, migration: MigrationRow, *, swapped: bool, resolved: bool) -> None:
         state = lifecycle.resolve(migration.state, swapped=swapped)
+        drop = self._serving.index_of(self._generations[migration.target])
         with self._catalog.job(lease) as tx:
             now = self._catalog.now()
             leases.lift_fence(tx)
+            journal.clear_replacing(tx)
             if state is State.ROLLED_BACK:
-                self.end(tx, migration, state, leaving=migration.target)
+                self.end(tx, migration, state, leaving=migration.target, drop=drop)
             else:
                 values: dict[str, object] = {"state": state.value, "swap_token": None}
                 if state is State.FINALIZED and migration.finalized_at is None:
@@ -138,13 +144,13 @@ class Outcome:
                 )
         self._serving.forget()
 
-    def end(self, tx: Transaction, migration: MigrationRow, state: State, *, leaving: str) -> None:
-        """Write an end state; the generation that leaves is live no more, and its index is to be dropped."""
+    def end(self, tx: Transaction, migration: MigrationRow, state: State, *, leaving: str, drop: str) -> None:
+        """Write an end state; the generation that leaves is live no more, and its concrete index is to be dropped."""
         now = self._catalog.now()
         lifecycle.check(migration.state, state)
         journal.update_migration(
             tx, migration.id, state=state.value, swap_token=None, ended_at=now, paused=False, pause_reason=None,
-            drop_index=self._generations[leaving].index_name,
+            drop_index=drop,
         )  # fmt: skip
         leases.exclude_writers(tx)
         journal.set_live(tx, leaving, live=False)
@@ -155,7 +161,8 @@ class Outcome:
         """Drop the indices that ended migrations left; never one that the alias names or that is live again."""
         with self._catalog.read() as tx:
             left = journal.to_drop(tx)
-            live = {self._generations[name].index_name for name in journal.live_generations(tx)}
+            names = journal.live_generations(tx)
+        live = {self._serving.index_of(self._generations[name]) for name in names} if left else set()
         for migration in left:
             name = migration.drop_index
             if name is not None and name not in live and name in self._index.indices():

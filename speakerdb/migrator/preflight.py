@@ -69,6 +69,7 @@ def examine(
     index: VectorIndex,
     *,
     source: Generation,
+    source_index: str,
     target: Generation,
     probe: Callable[[Generation], Probe],
     media_roots: Sequence[Path],
@@ -96,7 +97,7 @@ def examine(
             "Make room on this disk, or lower the setting disk_floor_mb.",
         )
     )
-    checks.append(_index_check(index, source))
+    checks.append(_index_check(index, source, source_index))
     estimate = None
     if tried is not None:
         seconds = cost.speech_seconds / tried.speed / workers
@@ -162,11 +163,11 @@ def _media_check(files: Sequence[library.MediaFile], roots: Sequence[Path]) -> C
     )
 
 
-def _index_check(index: VectorIndex, source: Generation) -> Check:
-    info = index.indices().get(source.index_name)
+def _index_check(index: VectorIndex, source: Generation, name: str) -> Check:
+    info = index.indices().get(name)
     if info is None:
         return Check(
-            "index", "fail", f"{source.index_name} is missing", "there",
+            "index", "fail", f"{name} is missing", "there",
             f"Run `speakerdb index rebuild {source.name}`.",
         )  # fmt: skip
-    return Check("index", "pass", f"{source.index_name} holds {info.documents} documents", "there")
+    return Check("index", "pass", f"{name} holds {info.documents} documents", "there")

@@ -10,10 +10,10 @@ from speakerdb.catalog import journal, vectors
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.leases import Lease
 from speakerdb.core.lifecycle import State
-from speakerdb.errors import AliasMissing, ConfigurationError, IndexMissing, LeaseHeld, SafetyStop
+from speakerdb.errors import AliasMissing, ConfigurationError, LeaseHeld, SafetyStop
 from speakerdb.index.port import VectorIndex
 from speakerdb.migrator.swap import TOKEN_PREFIX, remove_tokens
-from speakerdb.projector import Projector
+from speakerdb.reports.seeing import Problem
 from speakerdb.types import SERVING_ALIAS, AliasAction, Generation
 
 CACHE_SECONDS = 1.0
@@ -27,6 +27,23 @@ class ServingState:
 
     generation: Generation
     index: str
+    indices: Mapping[str, str]
+    """For every generation the concrete index that is kept current for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """The alias names something else than SQL says: somebody moved it, or the database is an older copy."""
+
+    stated: str
+    """The generation that serves by what SQL knows."""
+    named: tuple[str, ...]
+    """The concrete indices that the alias names."""
+
+    @property
+    def sentence(self) -> str:
+        named = " and ".join(self.named) or "nothing"
+        return f"The alias {SERVING_ALIAS!r} names {named}; by what SQL knows, {self.stated} serves."
 
 
 class Serving:
@@ -54,14 +71,16 @@ class Serving:
         """
         if not fresh and self._cached is not None and self._clock() - self._cached[0] < CACHE_SECONDS:
             return self._cached[1]
-        targets = self._index.aliases().get(SERVING_ALIAS, ())
+        aliases = self._index.aliases()
+        targets = aliases.get(SERVING_ALIAS, ())
         if len(targets) != 1:
             raise AliasMissing(
                 f"The alias {SERVING_ALIAS!r} names {len(targets)} indices; it must name one.",
                 hint=_REBUILD.format(self.stated() or "GENERATION"),
                 targets=list(targets),
             )
-        state = ServingState(self.generation_of(targets[0]), targets[0])
+        indices = {name: _current(aliases, generation) for name, generation in self._generations.items()}
+        state = ServingState(self.generation_of(targets[0]), targets[0], indices)
         self._cached = (self._clock(), state)
         return state
 
@@ -70,14 +89,23 @@ class Serving:
         self._cached = None
 
     def generation_of(self, index: str) -> Generation:
-        """The definition that fits a concrete index."""
+        """The definition that fits a concrete index: by its name, or by its mark where it was built beside another."""
         for generation in self._generations.values():
             if generation.index_name == index:
+                return generation
+        info = self._index.indices().get(index)
+        for generation in self._generations.values():
+            if info is not None and info.metadata == self.metadata(generation):
                 return generation
         raise ConfigurationError(
             f"The alias names the index {index!r}, and no generation of that index is defined.",
             hint="Define it in the settings under [generations.NAME].",
         )
+
+    def index_of(self, generation: Generation) -> str:
+        """The concrete index that is kept current for a generation: the one its write alias names, else the one that
+        would be made for it."""
+        return _current(self._index.aliases(), generation)
 
     def stated(self) -> str | None:
         """The generation that should serve by what SQL knows; None where only the alias could tell."""
@@ -89,6 +117,56 @@ class Serving:
         if active.state is State.RUNNING:
             return active.source
         return active.target if active.state is State.FINALIZED else None
+
+    def disagreement(self) -> Disagreement | None:
+        """What the alias and SQL say differently; None where they agree, or SQL cannot tell."""
+        stated = self.stated()
+        if stated is None:
+            return None
+        aliases = self._index.aliases()
+        named = aliases.get(SERVING_ALIAS, ())
+        return None if named == (_current(aliases, self._generations[stated]),) else Disagreement(stated, named)
+
+    def live(self) -> tuple[str, ...]:
+        """The live generations, by name."""
+        with self._catalog.read() as tx:
+            return journal.live_generations(tx)
+
+    def to_rebuild(self) -> list[str]:
+        """Live generations whose index is ahead of SQL since the database was restored, until it is built again."""
+        with self._catalog.read() as tx:
+            return [name for name in journal.live_generations(tx) if journal.restored_since_rebuild(tx, name)]
+
+    def restored_problems(self) -> list[Problem]:
+        """For `status`: what a restored database has still to be brought in line with."""
+        return [
+            Problem(
+                "index-ahead", "error",
+                f"The database is an older copy than the index of {name}, which may hold voices and versions that it does"
+                " not know.",
+                "speakerdb index rebuild --all", generation=name,
+            )
+            for name in self.to_rebuild()
+        ]  # fmt: skip
+
+    def notice_restored(self, who: str) -> None:
+        """Write an event down where an index holds newer documents than SQL has rows for: the database is an older copy.
+
+        Called before anything new is written, which would hide it: versions grow with the clock.
+        """
+        infos = self._index.indices()
+        aliases = self._index.aliases()
+        with self._catalog.read() as tx:
+            ahead = {}
+            for name in journal.live_generations(tx):
+                info = infos.get(_current(aliases, self._generations[name]))
+                if info is not None and info.newest and not vectors.has_version_from(tx, name, info.newest):
+                    if not journal.restored_since_rebuild(tx, name):
+                        ahead[name] = info.newest
+        if ahead:
+            with self._catalog.job() as tx:
+                for name, newest in ahead.items():
+                    journal.record(tx, "index-ahead", who, self._catalog.now(), entity_id=name, newest=newest)
 
     def first_start(self, wanted: Generation) -> None:
         """Make the index and the alias of an installation that has neither; do nothing to any other.
@@ -116,7 +194,7 @@ class Serving:
                     journal.register_generation(tx, wanted, self._catalog.now())
                     journal.set_live(tx, wanted.name, live=True)
                 self.make_index(wanted)
-                self._give_alias(lease, wanted)
+                self.give_alias(lease, wanted)
         except LeaseHeld:
             self._wait_for_alias()
 
@@ -127,32 +205,11 @@ class Serving:
 
     def make_index(self, generation: Generation) -> None:
         """The generation's concrete index and write alias, where they are not there yet."""
-        self._index.create(generation.index_name, generation.dimension, self.metadata(generation))
         if generation.write_alias not in self._index.aliases():
+            self._index.create(generation.index_name, generation.dimension, self.metadata(generation))
             self._index.update_aliases([AliasAction.add(generation.write_alias, generation.index_name)])
 
-    def rebuild(self, generation: Generation, projector: Projector) -> int:
-        """Write every document of a generation again from SQL, into a new index where it is gone; how many.
-
-        Gives the alias back its target where it has none and SQL knows which generation serves.
-        """
-        with self._catalog.holding(LEASE_NAME) as lease:
-            with self._catalog.job(lease) as tx:
-                if generation.name not in journal.live_generations(tx):
-                    raise IndexMissing(
-                        f"Generation {generation.name!r} is not live, so it has no index to build.",
-                        hint="Live generations are those `speakerdb status` shows.",
-                    )
-            self.make_index(generation)
-            with self._catalog.job(lease) as tx:
-                vectors.raise_generation(tx, generation.name, self._catalog.now())
-            written = projector.settle(generation).written
-            if self.stated() == generation.name:
-                self._give_alias(lease, generation)
-            self.forget()
-            return written
-
-    def _give_alias(self, lease: Lease, generation: Generation) -> None:
+    def give_alias(self, lease: Lease, generation: Generation) -> None:
         """The alias gets a target where it has none: under a one-time token, as in a swap.
 
         Otherwise a holder that was stopped here, and wakes after the next one's migration, would give it a second target.
@@ -162,11 +219,10 @@ class Serving:
         if SERVING_ALIAS in self._index.aliases():
             return
         token = f"{TOKEN_PREFIX}first-{lease.epoch}"
-        self._index.update_aliases([AliasAction.add(token, generation.index_name)])
+        name = self.index_of(generation)
+        self._index.update_aliases([AliasAction.add(token, name)])
         self._catalog.renew(lease)
-        self._index.update_aliases(
-            [AliasAction.remove(token, generation.index_name), AliasAction.add(SERVING_ALIAS, generation.index_name)]
-        )
+        self._index.update_aliases([AliasAction.remove(token, name), AliasAction.add(SERVING_ALIAS, name)])
 
     def _wait_for_alias(self) -> None:
         """Another process is starting the same installation for the first time."""
@@ -175,3 +231,8 @@ class Serving:
             if self._clock() >= deadline:
                 return
             time.sleep(0.05)
+
+
+def _current(aliases: Mapping[str, tuple[str, ...]], generation: Generation) -> str:
+    targets = aliases.get(generation.write_alias, ())
+    return targets[0] if len(targets) == 1 else generation.index_name

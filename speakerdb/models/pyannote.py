@@ -49,6 +49,8 @@ class PyannoteEmbedder:
         self.sample_rate = int(model.hparams.sample_rate)
         self.min_samples = min_samples
         self.notices: tuple[str, ...] = ()
+        self.out_of_memory = False
+        """Whether it runs on the CPU because the device that was asked for had no room."""
         self._model = model
         self._accelerated: Any = None
         """A copy of the model on a CUDA device. The CPU's is kept: after a CUDA error nothing can be copied back."""
@@ -69,6 +71,8 @@ class PyannoteEmbedder:
         try:
             with _quiet():
                 model = model_class.from_pretrained(io.BytesIO(data), map_location="cpu")
+        except MemoryError:
+            raise  # it says nothing about the file
         except Exception as error:
             # Unpickling runs the file, so damaged bytes can raise anything.
             raise ModelUnavailable(
@@ -168,6 +172,7 @@ class PyannoteEmbedder:
             model = copy.deepcopy(self._model).to(device)
             self._probe(model, device)
         except (RuntimeError, ModelUnavailable) as error:
+            self.out_of_memory = isinstance(error, torch.OutOfMemoryError)
             self._notice(f"The device {device} cannot be used ({_first_line(error)}); {self.model_id} runs on the CPU.")
             return
         self._accelerated, self._cuda_device = model, device
@@ -182,9 +187,17 @@ def _import_model_class(*, telemetry: bool) -> Any:
     # Read at each use as well as at the first import, so it also holds where somebody else imported pyannote before.
     os.environ["PYANNOTE_METRICS_ENABLED"] = "1" if telemetry else "0"
     first_import = "pyannote.audio" not in sys.modules
-    with _quiet():
-        from pyannote.audio import Model
-        from pyannote.audio.telemetry import metrics
+    try:
+        with _quiet():
+            from pyannote.audio import Model
+            from pyannote.audio.telemetry import metrics
+    except (ImportError, OSError, RuntimeError) as error:
+        # A library of another CUDA build is an OSError, torchaudio of another build than torch's a RuntimeError. It is a
+        # fault of the machine and no recording's: said once, with its work left in the queue.
+        raise ConfigurationError(
+            f"torch and pyannote.audio cannot be imported here ({type(error).__name__}: {_first_line(error)}).",
+            hint="Run `speakerdb doctor`; it says which of them is at fault, and what mends it.",
+        ) from error
     if first_import and not telemetry:
         # Importing it starts an exporter's thread, which would wait for ever for something to send.
         metrics.provider.shutdown()

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from speakerdb.reports.seeing import ErrorGroup, LeaseView, Pace, Problem, Waiting
+
 Verdict = Literal["pass", "fail", "warn", "not-measurable"]
 
 
@@ -204,6 +206,14 @@ class MigrationView:
     """A sample of the failed items."""
     next_step: str
     """What to do next, as a command where there is one."""
+    errors: tuple[ErrorGroup, ...] = ()
+    """What failed, by code, each with one of the recordings and the command that queues them again."""
+    current: tuple[CurrentRecording, ...] = ()
+    """What is being worked on now, by whichever process works."""
+    pace: Pace | None = None
+    """How fast the target's recordings were finished of late; None while nobody works, or too little is known."""
+    waiting: tuple[Waiting, ...] = ()
+    """Why the target's recordings are still in the queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +290,7 @@ class ProfileView:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One screen: what serves, what runs, what waits, what is broken."""
+    """One screen: what serves, what runs, what waits and why, what is broken and the command that mends it."""
 
     serving: str
     index: str
@@ -291,10 +301,17 @@ class Status:
     profiles: int
     progress: Mapping[str, Progress]
     migration: MigrationView | None
-    leases: tuple[Mapping[str, Any], ...]
-    warnings: tuple[str, ...]
+    """The migration that is not at its end."""
+    leases: tuple[LeaseView, ...]
+    """Which process works on the queue (``work``), and which moves an alias (``migration``)."""
+    problems: tuple[Problem, ...]
     data_dir: str
     database: str
+    current: tuple[CurrentRecording, ...] = ()
+    """What is being worked on now, by whichever process works."""
+    pace: Mapping[str, Pace] = field(default_factory=dict)
+    """How fast each generation's recordings were finished of late, while somebody works."""
+    waiting: tuple[Waiting, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

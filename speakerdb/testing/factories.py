@@ -97,9 +97,10 @@ class FakeExecutor:
             future.set_exception(error)
         return future
 
-    def restart(self) -> None:
+    def restart(self) -> str:
         """Counted."""
         self.restarts += 1
+        return ""
 
     def close(self) -> None:
         """Nothing to end."""

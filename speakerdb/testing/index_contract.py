@@ -60,7 +60,7 @@ class IndexContract:
         index.create("a", DIMENSION, dict(reversed(metadata.items())))
         info = index.indices()["a"]
         assert (info.name, info.dimension, dict(info.metadata)) == ("a", DIMENSION, metadata)
-        assert (info.documents, info.tombstones) == (0, 0)
+        assert (info.documents, info.tombstones, info.newest) == (0, 0, 0)
 
     def test_create_refuses_another_dimension_or_metadata(self, index: VectorIndex) -> None:
         index.create("a", DIMENSION, {"generation": "v4"})
@@ -84,11 +84,12 @@ class IndexContract:
         ready.bulk("w", [document("y", 2, deleted=True), document("n", 1, deleted=True), document("x", 2)])
         ready.refresh("a")
         info = ready.indices()["a"]
-        assert (info.documents, info.tombstones) == (2, 2)
+        assert (info.documents, info.tombstones, info.newest) == (2, 2, 2)
         ready.bulk("w", [document("y", 3)])
+        ready.bulk("w", [document("x", 1)])
         ready.refresh("a")
         info = ready.indices()["a"]
-        assert (info.documents, info.tombstones) == (3, 1)
+        assert (info.documents, info.tombstones, info.newest) == (3, 1, 3)
 
     def test_drop_removes_documents_and_alias_entries(self, ready: VectorIndex) -> None:
         ready.create("b", DIMENSION, {})

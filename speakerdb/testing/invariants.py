@@ -46,6 +46,11 @@ class View:
     migrations: tuple[Row, ...]
     leases: Mapping[str, Row]
 
+    def concrete(self, name: str) -> str:
+        """The concrete index of a generation: the one its write alias names, else the one that would be made for it."""
+        generation = self.generations[name]
+        return (self.aliases.get(generation.write_alias) or (generation.index_name,))[0]
+
     @property
     def active(self) -> Row | None:
         """The migration that is not at its end. More than one is an error."""
@@ -57,13 +62,13 @@ class View:
 def look(db: SpeakerDB) -> View:
     """The state of a library, read past any faulty wrapper."""
     index = unwrapped(db.index)
-    existing = index.indices()
+    existing, aliases = index.indices(), index.aliases()
+    concrete = {n: (aliases.get(g.write_alias) or (g.index_name,))[0] for n, g in db.generations.items()}
     documents = {
-        name: {document.id: document for document in index.scan(generation.index_name)}
-        for name, generation in db.generations.items()
-        if generation.index_name in existing
+        name: {document.id: document for document in index.scan(each)}
+        for name, each in concrete.items()
+        if each in existing
     }
-    aliases = index.aliases()
     with db.catalog.read() as tx:
         return View(
             aliases=aliases,
@@ -107,12 +112,12 @@ def one_alias_target(view: View) -> None:
     assert len(targets) == 1, f"the alias names {targets}"
     active = view.active
     if active is not None:
-        source, target = (view.generations[name].index_name for name in (active.source, active.target))
+        source, target = (view.concrete(name) for name in (active.source, active.target))
         allowed = {"running": {source}, "finalized": {target}}.get(active.state, {source, target})
         assert targets[0] in allowed, f"the alias names {targets[0]} while the migration is {active.state}"
     elif view.migrations:
         last = view.migrations[-1]
-        serving = view.generations[last.target if last.state == "retired" else last.source].index_name
+        serving = view.concrete(last.target if last.state == "retired" else last.source)
         assert targets[0] == serving, f"the alias names {targets[0]} after a migration that is {last.state}"
 
 
@@ -123,12 +128,12 @@ def live_generations(view: View) -> None:
         assert set(view.live) == {active.source, active.target}, f"{view.live} are live in {active}"
     else:
         serving = view.aliases[SERVING_ALIAS][0]
-        names = tuple(view.generations[name].index_name for name in view.live)
+        names = tuple(view.concrete(name) for name in view.live)
         assert names == (serving,), f"{view.live} are live, {serving} serves, and no migration is active"
     for name in view.live:
         generation = view.generations[name]
         assert name in view.documents, f"the index of the live generation {name} is gone"
-        assert view.aliases.get(generation.write_alias) == (generation.index_name,), f"write alias of {name}"
+        assert len(view.aliases.get(generation.write_alias, ())) == 1, f"write alias of {name}"
 
 
 def stored_vectors(view: View) -> None:
@@ -242,9 +247,9 @@ class Monitor:
     def called(self, db: SpeakerDB, call: str) -> None:
         """After a call of the index, before anything else happens: look at the alias, forget an index that is gone."""
         if call == "drop":
-            existing = unwrapped(db.index).indices()
+            held = unwrapped(db.index).aliases()
             for name, generation in db.generations.items():
-                if generation.index_name not in existing:
+                if generation.write_alias not in held:
                     self._indexed.pop(name, None)
         elif call == "update_aliases":
             self.alias_moved(db)
@@ -256,12 +261,15 @@ class Monitor:
         before, self._serving = self._serving, now[0] if now else None
         if before is None or self._serving == before:
             return
+        infos = unwrapped(db.index).indices()
+        if before in infos and infos[before].metadata == infos[self._serving or ""].metadata:
+            return  # a rebuild replaced a generation's index by another one of it
         view = look(db)
         active = view.active
         assert active is not None, "a swap without a migration"
         assert active.state in ("finalizing", "rolling_back"), f"a swap that nobody announced: {active}"
         entering = active.target if active.state == "finalizing" else active.source
-        assert self._serving == view.generations[entering].index_name, f"{self._serving} serves in {active}"
+        assert self._serving == view.concrete(entering), f"{self._serving} serves in {active}"
         if active.state == "finalizing":
             for entity, version in self._announced[active.id].items():
                 have = view.documents[entering].get(entity)

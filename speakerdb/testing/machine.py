@@ -282,13 +282,14 @@ class LibraryMachine(RuleBasedStateMachine):
             case "project" | "repool":
                 return lambda: self._project(db, op)
             case "start":
-                target = "v4" if self.view.aliases[SERVING_ALIAS] == ("speakers_v3",) else "v3"
+                target = "v4" if self.view.aliases[SERVING_ALIAS] == (self.view.concrete("v3"),) else "v3"
                 return lambda: db.start_migration(target, force=True)
         verbs: Mapping[str, Callable[[], Any]] = {
             "work": db.work,
             "retry": db.retry,
             "waive": lambda: db.waive(why="a person said so"),
             "gates": db.check_gates,
+            "rebuild": lambda: db.rebuild_index(self._live(db, op)),
             "pause": db.pause,
             "resume": db.resume,
             "cancel": db.cancel,
@@ -305,11 +306,17 @@ class LibraryMachine(RuleBasedStateMachine):
             db.extraction.step(lease)
 
     def _project(self, db: SpeakerDB, op: Op) -> None:
-        generation = db.generations[self.view.live[op.one % len(self.view.live)]]
+        generation = db.generations[self._live(db, op)]
         if op.verb == "project":
             db.projector.step(generation)
         else:
             db.projector.repool(generation)
+
+    @staticmethod
+    def _live(db: SpeakerDB, op: Op) -> str:
+        """A generation that is live now; what the machine saw before may be over."""
+        live = db.serving.live()
+        return live[op.one % len(live)]
 
     def _ask(self, db: SpeakerDB, query: dict[str, str], *, cached: bool = False) -> None:
         """Ask, and compare with what a plain search gives. What is asked while others go on is only asked."""
@@ -321,7 +328,7 @@ class LibraryMachine(RuleBasedStateMachine):
             if cached or process.disturbed or self.depth > 1:
                 return
             view = look(db)
-            serving = view.aliases[SERVING_ALIAS][0].removeprefix("speakers_")
+            serving = next(name for name in view.live if view.concrete(name) == view.aliases[SERVING_ALIAS][0])
             self.model.check_match(view, result, [serving, *(n for n in view.live if n != serving)], k=K)
             return
         view = look(db)

@@ -164,7 +164,7 @@ class Model:
         having = [name for name in generations if self.current(view, name, result.query) is not None]
         assert having, f"{result.query} has no vector in {list(generations)}, and was answered"
         assert result.generation == having[0], f"answered by {result.generation}, not {having[0]}"
-        assert result.index == view.generations[result.generation].index_name
+        assert result.index == view.concrete(result.generation)
         scores = [match.score for match in result.matches]
         assert scores == sorted(scores, reverse=True)
         assert len(scores) <= k

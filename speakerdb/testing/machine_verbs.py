@@ -37,7 +37,20 @@ class Op:
 
 LIBRARY = ("add", "edit", "remove", "rename", "profile", "assign", "unassign", "merge", "rename-profile")
 """Verbs that change what the library holds. Each is one transaction."""
-WORK = ("extract", "project", "repool", "work", "work", "retry", "waive", "gates", "match", "match", "match-profile")
+WORK = (
+    "extract",
+    "project",
+    "repool",
+    "work",
+    "work",
+    "retry",
+    "waive",
+    "gates",
+    "rebuild",
+    "match",
+    "match",
+    "match-profile",
+)
 MOVE = ("start", "pause", "resume", "cancel", "finalize", "rollback", "rollback-now", "retire")
 FITTING: dict[str | None, tuple[str, ...]] = {
     None: ("start",),

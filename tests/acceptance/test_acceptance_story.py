@@ -101,7 +101,7 @@ def test_a_library_moves_and_moves_back_and_moves_again(shell: Shell, tmp_path: 
     named()
 
     status = shell.ok("status")
-    assert (status["serving"], status["live"], status["warnings"]) == ("v4", ["v4"], [])
+    assert (status["serving"], status["live"], status["problems"]) == ("v4", ["v4"], [])
     kinds = [event["kind"] for event in shell.ok("events", "--limit", "500")]
     assert kinds.count("migration-finalized") == 2
     assert "migration-retired" in kinds

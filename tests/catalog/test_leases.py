@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from speakerdb.catalog import journal, leases
+from speakerdb.catalog import journal, leases, trail
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.holders import Holder
 from speakerdb.errors import LeaseHeld, LeaseLost, WritesFenced
@@ -45,7 +45,7 @@ def test_an_expired_lease_is_taken_and_its_old_holder_commits_nothing(
     with pytest.raises(LeaseHeld):
         catalog.acquire("work")
     with catalog.read() as tx:
-        assert journal.latest_events(tx, 10) == []
+        assert trail.latest_events(tx, 10) == []
 
 
 def test_touching_renews(catalog: Catalog, other: Catalog, clock: Clock) -> None:

@@ -73,8 +73,8 @@ def test_transient_errors_are_tried_again_and_others_are_not(catalog: Catalog, l
         assert work.fail(tx, lease, item, MediaMissing("gone"), catalog.now())
     assert take(catalog, lease) == []
     with catalog.job() as tx:
-        assert work.retry(tx, catalog.now(), code="media-unreadable") == 0
-        assert work.retry(tx, catalog.now(), code="media-missing") == 1
+        assert work.retry(tx, catalog.now(), work.Chosen(code="media-unreadable")) == 0
+        assert work.retry(tx, catalog.now(), work.Chosen(code="media-missing")) == 1
     assert [item.attempts for item in take(catalog, lease)] == [1]
 
 
@@ -101,11 +101,13 @@ def test_a_change_takes_the_item_away_from_its_worker(catalog: Catalog, lease: L
 def test_waiving_needs_a_failure_and_is_ended_by_a_change(catalog: Catalog, lease: Lease) -> None:
     add(catalog, "a")
     with catalog.job() as tx:
-        assert work.waive(tx, "lost for good", catalog.now(), generation="v3") == []
+        assert work.waive(tx, "lost for good", catalog.now(), work.Chosen(generation="v3")) == []
     (item,) = take(catalog, lease)
     with catalog.job(lease) as tx:
         work.fail(tx, lease, item, MediaMissing("gone"), catalog.now())
-        assert work.waive(tx, "lost for good", catalog.now(), generation="v3", code="media-missing") == ["a"]
+        assert work.waive(tx, "lost for good", catalog.now(), work.Chosen(generation="v3", code="media-missing")) == [
+            ("a", "media-missing")
+        ]
         assert work.progress(tx, "v3").recordings_waived == 1
         work.enqueue(tx, "a", ["v3"], "changed", catalog.now())
         assert work.progress(tx, "v3").recordings_queued == 1

@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.dialects import postgresql
 
-from speakerdb.catalog import journal, schema, upgrade
+from speakerdb.catalog import journal, schema, trail, upgrade
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Database
 from speakerdb.errors import DatabaseReadOnly, DatabaseUnavailable, SchemaNewer, SchemaOutdated
@@ -74,7 +74,7 @@ def test_a_database_of_the_first_revision_keeps_its_rows(tmp_path: Path) -> None
     upgrade.ensure(database, auto_upgrade=True)
     with database.read() as tx:
         assert tx.exec_driver_sql("SELECT id, recorded_at FROM recordings").all() == [("rec_1", None)]
-        (event,) = journal.latest_events(tx, 10)
+        (event,) = trail.latest_events(tx, 10)
         assert (event["kind"], event["who"], event["why"]) == ("recording-added", "ada", None)
     database.close()
 

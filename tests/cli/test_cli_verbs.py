@@ -14,6 +14,8 @@ import typer.main
 from conftest import CommandLine
 
 from speakerdb.cli.main import app
+from speakerdb.people.splitting import Choice
+from speakerdb.reports.seeing import EventFilter
 from speakerdb.types import Kind
 
 # What each verb needs beside --json; a verb that is missing here fails `test_every_verb_is_listed`.
@@ -24,6 +26,8 @@ VERBS: dict[str, list[str]] = {
     "match": ["--speaker", "spk-1"],
     "status": [],
     "events": [],
+    "explain": ["spk-1"],
+    "plot": ["speech"],
     "migrate start": ["--to", "v4"],
     "migrate status": [],
     "migrate finalize": ["--yes"],
@@ -39,10 +43,14 @@ VERBS: dict[str, list[str]] = {
     "speakers rename": ["spk-1", "Ada"],
     "speakers assign": ["spk-1", "pro-1"],
     "speakers unassign": ["spk-1"],
+    "speakers split": ["spk-1", "--turns", "1"],
     "profiles list": [],
+    "profiles show": ["pro-1"],
+    "profiles delete": ["pro-1", "--yes"],
     "profiles create": ["Ada"],
     "profiles rename": ["pro-1", "Ada"],
     "profiles merge": ["pro-1", "pro-2"],
+    "undo": ["--yes"],
     "recordings list": [],
     "db upgrade": [],
     "index rebuild": ["v4"],
@@ -132,19 +140,29 @@ def test_global_options_reach_the_settings(cli: CommandLine, tmp_path: Path) -> 
         ("work --forever", "work", (), {"limit": None, "forever": True, "retry": False}),
         ("migrate rollback --now --yes", "rollback", (), {"now": True}),
         ("migrate retire --yes", "retire", (), {"purge": False}),
-        ("migrate retry --recording r1", "retry", (), {"code": None, "recording": "r1"}),
-        ("migrate waive --why gone --recording r1", "waive", (), {"why": "gone", "code": None, "recording": "r1"}),
+        ("migrate retry --recording r1 --library tv", "retry", (),
+         {"code": None, "recording": "r1", "library": "tv", "listed": None, "why": None}),
+        ("migrate waive --why gone --recording r1", "waive", (),
+         {"why": "gone", "code": None, "recording": "r1", "library": None, "listed": None}),
         ("migrate pause --reason lunch", "pause", ("lunch",), {}),
-        ("speakers rename spk-1 --clear", "rename_speaker", ("spk-1", None), {}),
-        ("speakers assign spk-1 pro-1", "assign", ("spk-1", "pro-1"), {}),
-        ("speakers unassign spk-1", "assign", ("spk-1", None), {}),
+        ("speakers rename spk-1 --clear", "rename_speaker", ("spk-1", None), {"why": None}),
+        ("speakers assign spk-1 pro-1", "assign", ("spk-1", "pro-1"), {"why": None}),
+        ("speakers assign spk-1 --name Ada --create --why so", "assign_by_name", ("spk-1", "Ada"),
+         {"create": True, "why": "so"}),
+        ("speakers unassign spk-1", "assign", ("spk-1", None), {"why": None}),
+        ("speakers show spk-1 --turns 5", "speaker", ("spk-1",), {"turns": 5}),
+        ("speakers split spk-1 --from 2 --to 9 --label B --dry-run", "split", ("spk-1", Choice(None, 2.0, 9.0)),
+         {"label": "B", "why": None, "dry_run": True}),
         ("speakers list --recording r1 --limit 2", "speakers", (),
-         {"recording": "r1", "profile": None, "library": None, "limit": 2}),
-        ("profiles create Ada --library tv", "create_profile", ("Ada",), {"library": "tv"}),
-        ("profiles merge a b", "merge_profiles", ("a", "b"), {}),
+         {"recording": "r1", "profile": None, "library_name": None, "unnamed": False, "name": None, "limit": 2}),
+        ("profiles create Ada --library tv", "create_profile", ("Ada",), {"library_name": "tv", "why": None}),
+        ("profiles show p1 --rows 3", "profile", ("p1",), {"rows": 3}),
+        ("profiles delete p1 --yes --why gone", "delete_profile", ("p1",), {"why": "gone"}),
+        ("undo --event 7 --yes", "undo", (7,), {"why": None, "dry_run": False}),
+        ("profiles merge a b", "merge_profiles", ("a", "b"), {"why": None}),
         ("recordings list --library tv", "recordings", (), {"library": "tv", "limit": None}),
-        ("events --limit 5", "events", (), {"limit": 5}),
-        ("index rebuild v4", "rebuild_index", ("v4",), {}),
+        ("events --limit 5", "events", (EventFilter(),), {"limit": 5}),
+        ("index rebuild v4", "rebuild_index", ("v4",), {"serve": False}),
     ],
 )  # fmt: skip
 def test_the_service_is_asked_for_what_was_meant(

@@ -69,8 +69,9 @@ class Page:
 
 def pages() -> list[Page]:
     """The pages that belong to a reader of this project."""
-    found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    return [Page(path) for path in found]
+    docs = ROOT / "docs"
+    found = [path for path in sorted(docs.rglob("*.md")) if not path.is_relative_to(docs / "templates")]
+    return [Page(path) for path in (ROOT / "README.md", *found)]
 
 
 def page(name: str) -> Page:

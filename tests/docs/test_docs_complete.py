@@ -1,29 +1,45 @@
-"""The reference pages say everything that exists, and nothing that does not."""
+"""The reference pages say everything that exists, and nothing that does not.
+
+They are generated (`docs/generate.py`); what is asked of them here is asked without that module, of the code itself.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any, get_args, get_type_hints
 from xml.etree import ElementTree
 
 import pytest
+from pydantic import BaseModel
 from typer.main import get_command
 
-from speakerdb import errors, projector
+from speakerdb import errors, events, projector
+from speakerdb.catalog.work import MAX_ATTEMPTS
 from speakerdb.cli import main as door
 from speakerdb.cli import output
 from speakerdb.core.lifecycle import State
+from speakerdb.core.manifest import MAX_LINE_BYTES, ManifestEntry, SpeakerEntry, manifest_schema
 from speakerdb.core.selection import REASONS
+from speakerdb.core.texts import MAX_ID_LENGTH, MAX_NAME_LENGTH
+from speakerdb.core.turns import END_TOLERANCE_SECONDS
 from speakerdb.errors import SpeakerDBError
 from speakerdb.extraction.extract import NO_FINITE_VECTOR
 from speakerdb.generations import V3, V4
+from speakerdb.ingest.entries import MAX_TURNS
+from speakerdb.ingest.turns_files import MAX_TURNS_FILE_BYTES
+from speakerdb.matcher import CLIP_SECONDS
+from speakerdb.models.sources import MAX_BYTES
 from speakerdb.reports import MatchResult
 from speakerdb.settings import TOKEN_VARIABLES, GenerationSettings, Settings
 from tests.docs.pages import ROOT, Page, page, pages
 
-CLI, SETTINGS, ERRORS = (page(f"docs/reference/{name}.md") for name in ("cli", "settings", "errors"))
+CLI, SETTINGS, ERRORS, EVENTS = (page(f"docs/reference/{name}.md") for name in ("cli", "settings", "errors", "events"))
 OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z0-9-]*")
 CODE = re.compile(r"`([^`\n]+)`")
 GLOBAL = {"--help", "-h", "--json"}
@@ -48,7 +64,47 @@ def _options(command: Any) -> set[str]:
     return {name for parameter in command.params if parameter.param_type_name == "option" for name in parameter.opts}
 
 
+# All of it
+
+
+@pytest.fixture
+def generator() -> ModuleType:
+    found = importlib.util.spec_from_file_location("generate_reference", ROOT / "docs" / "generate.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_is_what_the_code_gives_now(generator: ModuleType) -> None:
+    wrong = [path.relative_to(ROOT).as_posix() for path in generator.outdated()]
+    assert wrong == [], "run `make reference`, and look at what it changed"
+
+
+def test_a_page_that_was_edited_by_hand_is_found(
+    generator: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "reference").mkdir()
+    monkeypatch.setattr(generator, "REFERENCE", tmp_path / "reference")
+    for path, text in generator.pages().items():
+        path.write_text(text, encoding="utf-8")
+    assert generator.outdated() == []
+    (tmp_path / "reference" / "more.md").write_text("Nobody generates this.\n", encoding="utf-8")
+    with (tmp_path / "reference" / "errors.md").open("a", encoding="utf-8") as errors_page:
+        errors_page.write("By hand.\n")
+    (tmp_path / "reference" / "events.md").unlink()
+    assert [path.name for path in generator.outdated()] == ["errors.md", "events.md", "more.md"]
+
+
 # Commands
+
+
+def test_everything_of_the_command_line_says_what_it_is() -> None:
+    for name, command in COMMANDS.items():
+        assert len(command.help or "") > 10, name
+        silent = [p.name for p in command.params if len(p.help or "") < 5 and p.name != "help" and not p.hidden]
+        assert silent == [], f"speakerdb {name}: {silent} have no help"
 
 
 def test_every_verb_has_its_section_and_no_other() -> None:
@@ -121,11 +177,22 @@ def _cells(body: str) -> dict[str, list[str]]:
     return {row[0].strip("`"): row for row in rows}
 
 
+def _fields(model: type[BaseModel] = Settings, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by dotted name."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _fields(field.annotation, f"{name}.")
+        else:
+            yield above + name, field
+
+
+FIELDS = dict(_fields())
+
+
 def _shown_default(name: str) -> str:
-    field = Settings.model_fields[name]
     if name == "data_dir":
         return "`~/.local/share/speakerdb`"
-    value = field.get_default(call_default_factory=True)
+    value = FIELDS[name].get_default(call_default_factory=True)
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -133,18 +200,24 @@ def _shown_default(name: str) -> str:
     return {(): "`[]`"}.get(value, f"`{value}`") if not isinstance(value, dict) else "`{}`"
 
 
+def _variable(name: str) -> str:
+    return f"SPEAKERDB_{name.upper().replace('.', '__')}"
+
+
 def test_every_setting_is_documented_with_its_variable_and_default() -> None:
-    rows = _cells(SETTINGS.text.split("\n## ")[0])
-    assert set(rows) == set(Settings.model_fields)
+    rows = _cells(SETTINGS.sections()["All settings"])
+    assert set(rows) == set(FIELDS)
     for name, row in rows.items():
-        assert row[1].strip("`").startswith(f"SPEAKERDB_{name.upper()}")
+        assert row[1].strip("`").startswith(_variable(name))
         assert row[2] == _shown_default(name), name
         assert len(row[3]) > 20
+        assert len(FIELDS[name].description or "") > 20, name
 
 
 def test_every_field_of_a_generation_is_documented_with_its_built_in_values() -> None:
     rows = _cells(SETTINGS.sections()["Generations"])
     assert set(rows) == set(GenerationSettings.model_fields)
+    assert all(len(field.description or "") > 10 for field in GenerationSettings.model_fields.values())
     for column, generation in ((1, V3), (2, V4)):
         for name in ("family", "architecture", "dimension"):
             assert rows[name][column] == f"`{getattr(generation.model, name)}`"
@@ -157,7 +230,7 @@ def test_every_field_of_a_generation_is_documented_with_its_built_in_values() ->
 
 
 def test_every_variable_that_a_page_names_exists() -> None:
-    known = {f"SPEAKERDB_{name.upper()}" for name in Settings.model_fields} | {"SPEAKERDB_CONFIG"}
+    known = {_variable(name) for name in FIELDS} | {"SPEAKERDB_CONFIG"}
     fields = "|".join(name.upper() for name in GenerationSettings.model_fields)
     nested = re.compile(rf"SPEAKERDB_GENERATIONS__[A-Z0-9]+__({fields}|FIELD)")
     for shown in pages():
@@ -178,13 +251,14 @@ def _classes() -> Iterator[type[SpeakerDBError]]:
 
 
 def test_every_error_code_is_documented_as_it_is() -> None:
-    rows = _cells(ERRORS.text.split("\n## ")[0])
+    rows = _cells(ERRORS.sections()["All codes"])
     classes = {kind.code: kind for kind in _classes()}
     assert set(rows) == set(classes)
     for code, kind in classes.items():
         again = "yes" if kind.transient else "no"
         assert rows[code][1:5] == [str(kind.exit_code), str(kind.http_status), again, kind.scope], code
         assert all(len(text) > 10 for text in rows[code][5:7]), code
+        assert kind.default_hint, f"{code}: say what to do where nobody knows better"
 
 
 def test_codes_of_the_command_line_alone_are_documented() -> None:
@@ -205,6 +279,34 @@ def test_every_reason_without_an_embedding_is_documented() -> None:
     rows = _cells(ERRORS.sections()["Unembeddable: a result and not an error"])
     known = {*REASONS, NO_FINITE_VECTOR, projector.NO_MEMBERS, projector.MEMBERS_CANCEL}
     assert set(rows) == known
+
+
+# Events
+
+
+def test_every_kind_of_event_is_documented() -> None:
+    rows = _cells(EVENTS.sections()["Kinds"])
+    assert set(rows) == set(events.KINDS)
+    assert all(len(row[1]) > 15 for row in rows.values())
+
+
+def test_every_event_that_is_written_is_a_registered_kind() -> None:
+    written = set()
+    for path in (ROOT / "speakerdb").rglob("*.py"):
+        written |= set(re.findall(r'journal\.record\(\s*\w+,\s*"([a-z-]+)"', path.read_text(encoding="utf-8")))
+    assert len(written) > 5
+    assert written <= set(events.KINDS)
+
+
+# Manifests
+
+
+def test_every_column_of_a_manifest_is_documented() -> None:
+    body = page("docs/reference/manifest.md").sections()
+    assert set(_cells(body["Columns"])) == set(ManifestEntry.model_fields)
+    assert set(_cells(body["Speakers"])) == set(SpeakerEntry.model_fields)
+    schema = json.loads((ROOT / "docs" / "reference" / "manifest.schema.json").read_text(encoding="utf-8"))
+    assert {name: schema[name] for name in manifest_schema()} == manifest_schema()
 
 
 # Concepts and pictures
@@ -262,3 +364,30 @@ def test_the_gates_that_are_explained_are_those_that_are_measured() -> None:
     measured = set(re.findall(r'Check\(\s*"([a-z-]+)"', source))
     explained = set(re.findall(r"- \*([a-z-]+)\*:", page("docs/concepts.md").text))
     assert explained == measured
+
+
+def test_the_limits_in_the_fine_print_are_those_of_the_code() -> None:
+    rows = [line.split("|")[1:4] for line in page("docs/fine-print.md").sections()["Limits"].splitlines()]
+    said = {
+        what.strip(): (limit.strip(), beyond.strip()) for what, limit, beyond in (row for row in rows if len(row) == 3)
+    }
+    mebi = 1024**2
+    limits = {
+        "an id of yours": f"{MAX_ID_LENGTH} ",
+        "a name": f"{MAX_NAME_LENGTH:,} ",
+        "turns in one recording": f"{MAX_TURNS:,}",
+        "a file of turns": f"{MAX_TURNS_FILE_BYTES // mebi} MiB",
+        "a line of a manifest": f"{MAX_LINE_BYTES // mebi} MiB",
+        "a turn that ends after its recording": f"{END_TOLERANCE_SECONDS:g} s ",
+        "speech used of a speaker, for each recording and generation": f"{V4.recipe.budget_seconds:g} s ",
+        "a clip that is asked about": f"its first {CLIP_SECONDS / 60:g} minutes",
+        "time for one recording": f"{Settings.model_fields['recording_timeout'].default:g} s ",
+        "attempts, where trying again can help": f"{MAX_ATTEMPTS}",
+        "a checkpoint": f"{MAX_BYTES // 1024**3} GiB",
+    }
+    for what, limit in limits.items():
+        assert said[what][0].startswith(limit), what
+    codes = {kind.code for kind in _classes()}
+    beyond = {code for _, text in said.values() for code in CODE.findall(text)}
+    assert len(beyond) > 5
+    assert beyond <= codes

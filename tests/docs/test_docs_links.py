@@ -11,7 +11,7 @@ from tests.docs.pages import ROOT, Page, page, pages
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 FILE = re.compile(r"`((?:speakerdb|tests|docs|migrations|benchmarks)/[\w./-]*|[A-Z]\w+\.md|requirements\.lock)`")
-MODULE = re.compile(r"`(speakerdb(?:\.(?!toml)\w+)+)`")
+MODULE = re.compile(r"`(speakerdb(?:\.(?!toml|log)\w+)+)`")
 # Paths of somebody's machine. Addresses of package registries: tests/test_project.py looks through every tracked file.
 FORBIDDEN = re.compile(r"(?<![\w.$])/(?:work|root|tmp|Users|home|mnt|private)/", re.IGNORECASE)
 ALSO = [Page(ROOT / name) for name in ("CONTRIBUTING.md", "CHANGELOG.md")]
@@ -39,11 +39,12 @@ def test_files_and_modules_that_are_named_exist(shown: Page) -> None:
         parts = name.split(".")
         inside = ROOT.joinpath(*parts[:-1])
         whole = ROOT.joinpath(*parts)
-        named = inside.with_suffix(".py")
+        holders = [path for path in (inside.with_suffix(".py"), inside / "__init__.py") if path.is_file()]
+        defined = re.compile(rf"^(class|def) {parts[-1]}\b", re.MULTILINE)
         assert (
             whole.is_dir()
             or whole.with_suffix(".py").is_file()
-            or (named.is_file() and re.search(rf"^(class|def) {parts[-1]}\b", named.read_text("utf-8"), re.MULTILINE))
+            or any(defined.search(path.read_text(encoding="utf-8")) for path in holders)
         ), f"{shown.name}: {name}"
 
 

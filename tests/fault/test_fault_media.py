@@ -6,12 +6,15 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from audio_files import chirps, write, write_silent_film
+from audio_files import chirps, write, write_long_wav, write_silent_film
 from fault_kit import CommandLine, everything, make_command_line, rows
 from synthetic_voices import make_library, make_recording, voice, write_settings, write_wav
+
+from speakerdb import media
 
 TURNS = '[{"start": 0.0, "end": 1.5, "speaker": "A"}]'
 
@@ -162,7 +165,8 @@ def test_a_file_that_changed_since_its_turns_were_made(how: str, cli: CommandLin
     assert (ran.exit_code, [e["code"] for e in ran.json["errors"]]) == (6, [code])
     assert rows(cli.data, "SELECT * FROM embeddings") == before
     assert cli.ok("status")["progress"]["v3"]["errors"] == {code: 1}
-    assert any("--retry" in warning for warning in cli.ok("status")["warnings"])
+    problems = {problem["code"]: problem["command"] for problem in cli.ok("status")["problems"]}
+    assert problems == {code: "speakerdb media check"}
 
     if how == "other sound":
         # The turns were made again from the file that is there now.
@@ -203,3 +207,100 @@ def test_a_truncated_file_that_still_opens(name: str, cli: CommandLine) -> None:
         assert worked.exit_code == 6
         sql = "SELECT 1 FROM embeddings e JOIN speakers s ON s.id = e.entity_id WHERE s.recording_id = ?"
         assert rows(cli.data, sql, error["recording_id"]) == []
+
+
+STRANGE: dict[str, dict[str, Any]] = {
+    "hifi.wav": {"rate": 192_000, "codec": "pcm_s32le", "sample_format": "s32"},
+    "phone.wav": {"rate": 8_000, "codec": "pcm_mulaw"},
+    "surround.flac": {"rate": 48_000, "codec": "flac", "layout": "7.1"},
+    "uneven.mp4": {"rate": 44_100, "codec": "aac", "sample_format": "fltp", "picture": True, "uneven": True},
+}
+
+
+def test_strange_media_work_like_any_other(cli: CommandLine) -> None:
+    """192 kHz, 8 kHz, eight channels, a film of variable frame rate, ten hours."""
+    folder = cli.folder / "media"
+    for name, how in STRANGE.items():
+        sound = np.stack([chirps(3.0, how["rate"])] * (8 if "layout" in how else 1))
+        path = write(folder / name, sound, **how)
+        (folder / f"{path.stem}.json").write_text(TURNS)
+    write_long_wav(folder / "day.wav", 36_000, {35_990.0: chirps(6, 16_000)})
+    (folder / "day.json").write_text('[{"start": 35991, "end": 35995, "speaker": "A"}]')
+    added = cli.ok("add", *(folder / name for name in STRANGE), folder / "day.wav", "--turns", folder)
+    assert [row["error"] for row in added["recordings"]] == [None] * 5
+    report = cli.ok("work")
+    assert (report["recordings_done"], report["speakers_embedded"]) == (5, 5)
+
+
+def test_what_a_file_has_become_since_it_was_added(cli: CommandLine, tmp_path: Path) -> None:
+    """A pipe, a folder, a loop, a link out of the media folders: each fails by its code, and the others are done."""
+    wanted: dict[str, str] = {}
+    for make, code in ((folder, "unreadable"), (pipe, "unreadable"), (loop, "unreadable"), (leaves, "forbidden")):
+        made = make_recording(tmp_path / "media", make.__name__, [("A", 1, 2.0)])
+        report = cli.ok("add", made.path, "--turns", made.path.with_suffix(".rttm"))["recordings"][0]["report"]
+        wanted[report["recording_id"]] = f"media-{code}"
+        made.path.unlink()
+        make(made.path)
+    good = make_recording(tmp_path / "media", "good", [("A", 1, 2.0)])
+    cli.ok("add", good.path, "--turns", good.path.with_suffix(".rttm"))
+    ran = cli("work")
+    assert ran.json["recordings_done"] == 1
+    assert {error["recording_id"]: error["code"] for error in ran.json["errors"]} == wanted
+
+
+def leaves(path: Path) -> None:
+    path.symlink_to(write_wav(path.parent.parent / "outside.wav", voice(1, 2.0)))
+
+
+def is_replaced(path: Path) -> None:
+    write_wav(path.with_suffix(".new"), voice(3, 40.0)).replace(path)
+
+
+def grows(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(bytes(320_000))
+
+
+def is_cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 4)
+
+
+def is_emptied(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def goes(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("happens", [is_replaced, grows, is_cut, is_emptied, goes], ids=lambda each: each.__name__)
+def test_a_file_that_changes_while_it_is_read(
+    happens: Callable[[Path], None], cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read before is thrown away, nothing is stored, and the others are done."""
+    made = make_recording(cli.folder / "media", "changing", [("A", 1, 20.0), ("B", 2, 20.0)])
+    cli.ok("add", made.path, "--turns", made.path.with_suffix(".rttm"))
+    good = make_recording(cli.folder / "media", "good", [("A", 1, 2.0)])
+    cli.ok("add", good.path, "--turns", good.path.with_suffix(".rttm"))
+    read, spans = media._Reader.read, 0
+
+    def watched(self: media._Reader, *args: Any, **more: Any) -> Any:
+        nonlocal spans
+        found = read(self, *args, **more)
+        if self.path == made.path:
+            spans += 1
+            if spans == 2:
+                happens(made.path)
+        return found
+
+    monkeypatch.setattr(media._Reader, "read", watched)
+    ran = cli("work")
+    assert ran.json["recordings_done"] == 1
+    (error,) = ran.json["errors"]
+    code = "media-missing" if happens is goes else "media-changed"
+    assert (error["code"], error["attempts"], ran.exit_code) == (code, 1, 6)
+    if code == "media-changed":
+        assert "was changed while it was read" in error["message"]
+    assert spans >= 2
+    sql = "SELECT 1 FROM embeddings e JOIN speakers s ON s.id = e.entity_id WHERE s.recording_id = ?"
+    assert rows(cli.data, sql, error["recording_id"]) == []

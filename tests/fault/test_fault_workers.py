@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fault_kit import rows
-from synthetic_voices import voice, write_wav
+from synthetic_voices import RATE, make_library, voice, write_wav
 
+from speakerdb import media
 from speakerdb.errors import ModelUnavailable
+from speakerdb.executors import Executor, InlineExecutor, ProcessExecutor
+from speakerdb.extraction import Extracted, Extraction, Task, extract
 from speakerdb.extraction.extract import Loader
 from speakerdb.models.registry import LoadedModel
 from speakerdb.service import SpeakerDB
@@ -101,6 +105,7 @@ def test_a_recording_that_kills_its_worker_fails_after_three_attempts_and_stops_
         report = db.work()
         assert (report.recordings_done, report.recordings_failed, report.stopped) == (2, 1, "drained")
         assert [(e.recording_id, e.code, e.attempts) for e in report.errors] == [(deadly, "worker-died", 3)]
+        assert report.errors[0].message.count("killed by signal 9 (SIGKILL)") == 3
         assert states(db)[deadly] == ("failed", 3, "worker-died")
         assert states(db)[first][0] == states(db)[last][0] == "done"
         assert [s.generations for s in db.speakers(recording=deadly)] == [{"v3": "waiting"}]
@@ -118,7 +123,8 @@ def test_a_recording_that_hangs_is_ended_after_its_time(tmp_path: Path) -> None:
         rows(db.settings.data_dir, "UPDATE work_items SET attempts = 2 WHERE recording_id = ?", hanging)
         report = db.work()
         assert (report.recordings_done, report.recordings_failed) == (1, 1)
-        assert states(db)[hanging] == ("failed", 3, "worker-timeout")
+        assert states(db)[hanging] == ("failed", 3, "worker-died")
+        assert "Attempt 3: it took more than 12 s and was ended." in report.errors[0].message
         assert states(db)[other][0] == "done"
 
 
@@ -172,6 +178,63 @@ def children(pid: int) -> set[int]:
         if int(fields[1]) == pid and b"spawn_main" in command:
             found.add(int(entry.name))
     return found
+
+
+def decode_slowly(task: Task) -> Extracted:
+    """Extracts; the first time, it writes down its process after the first sound was decoded, and decodes no further."""
+    note = Path(os.environ["DECODING"])
+    keep = media._Reader._keep
+
+    def decoded(reader: media._Reader, frame: object) -> None:
+        keep(reader, frame)
+        if not note.exists() and reader.next and reader.next > RATE:
+            written = note.with_suffix(".new")
+            written.write_text(str(os.getpid()))
+            written.rename(note)
+            time.sleep(3600)
+
+    media._Reader._keep = decoded  # type: ignore[method-assign]
+    try:
+        return extract(task)
+    finally:
+        media._Reader._keep = keep  # type: ignore[method-assign]
+
+
+def test_kill_9_in_the_middle_of_a_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recording comes through at the second attempt, and everything is as if nothing had happened."""
+    note = tmp_path / "decoding"
+    monkeypatch.setenv("DECODING", str(note))
+    made = make_library(tmp_path / "media", 3, seconds=3.0)
+    found: dict[str, dict[str, bytes]] = {}
+    killed: list[int] = []
+
+    def kill() -> None:
+        wait_for(note.exists)
+        killed.append(int(note.read_text()))
+        os.kill(killed[0], signal.SIGKILL)
+
+    for how in ("undisturbed", "killed"):
+        executor: Executor = ProcessExecutor(1) if how == "killed" else InlineExecutor()
+        with SpeakerDB.open(fake_settings(tmp_path / how, dimensions={"v3": 64}), executor=executor) as db:
+            for one in made:
+                db.add(one.path, one.turns, recording_id=one.stem)
+            function = decode_slowly if how == "killed" else extract
+            extraction = Extraction(db.catalog, executor, db.generations, load=Loader(), function=function)
+            killer = threading.Thread(target=kill)
+            if how == "killed":
+                killer.start()
+            with db.catalog.holding("work") as lease:
+                while extraction.step(lease).taken:
+                    pass
+            if how == "killed":
+                killer.join()
+            sql = "SELECT s.recording_id || s.label, e.vector FROM speakers s JOIN embeddings e ON e.entity_id = s.id"
+            found[how] = dict(rows(db.settings.data_dir, sql))
+            attempts = [item[:2] for item in states(db).values()]
+    assert killed
+    assert sorted(attempts) == [("done", 1), ("done", 1), ("done", 2)]
+    assert len(found["killed"]) == 6
+    assert found["killed"] == found["undisturbed"]
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,22 @@
 """Draining the queue: executors, errors, stops, progress."""
 
+import ctypes
+import faulthandler
 import os
+import resource
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
 
 from speakerdb.errors import LeaseHeld, MediaUnreadable, ModelUnavailable, NotFinite
-from speakerdb.executors import InlineExecutor, ProcessExecutor
+from speakerdb.executors import Executor, InlineExecutor, ProcessExecutor
 from speakerdb.extraction import Extracted, Extraction, Loader, Task
 from speakerdb.reports import WorkEvent
 from speakerdb.service import SpeakerDB
@@ -162,15 +168,33 @@ def test_a_recording_that_is_removed_while_it_is_extracted_stays_away(db: Speake
 # Worker processes
 
 
-def _die(task: Task) -> Extracted:
-    if task.recording_id == "deadly":
-        os._exit(9)
+def _ruin(task: Task) -> Extracted:
+    """Ends its process in the way that the recording is called after, or answers."""
+    match task.recording_id:
+        case "exits":
+            os._exit(9)
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "crashes":
+            faulthandler.disable()
+            ctypes.string_at(0)
+        case "swells":
+            size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (size + 2**28, size + 2**28))
+            np.ones(2**30)
     return fake_extract(task)
 
 
-def _hang(task: Task) -> Extracted:
-    if task.recording_id == "endless":
+def _fall_together(task: Task) -> Extracted:
+    """ "deadly" ends its process once "beside" is being worked on, which the first time does not come to its end."""
+    begun = Path(os.environ["BEGUN"])
+    if task.recording_id == "beside" and not begun.exists():
+        begun.touch()
         time.sleep(600)
+    if task.recording_id == "deadly":
+        while not begun.exists():
+            time.sleep(0.01)
+        os._exit(9)
     return fake_extract(task)
 
 
@@ -179,39 +203,121 @@ def _process_id(_: object) -> int:
 
 
 @pytest.fixture
-def pool() -> ProcessExecutor:
+def pool() -> Iterator[ProcessExecutor]:
     made = ProcessExecutor(2)
-    yield made  # type: ignore[misc]
+    yield made
     made.close()
 
 
-@pytest.mark.parametrize(
-    ("function", "name", "code", "attempts"),
-    [(_die, "deadly", "worker-died", 3), (_hang, "endless", "worker-timeout", 1)],
-)
-def test_a_recording_that_ruins_its_worker_fails_and_the_others_are_done(
-    tmp_path: Path, pool: ProcessExecutor, function: Callable[[Task], Extracted], name: str, code: str, attempts: int
+Items: TypeAlias = dict[str, tuple[str, int, str | None, str | None]]
+
+
+def drained(db: SpeakerDB, pool: Executor, function: Callable[[Task], Extracted], timeout: float = 120.0) -> Items:
+    """Work through the queue with another function in the place of `extract`; how every item ended."""
+    extraction = Extraction(db.catalog, pool, db.generations, load=Loader(), timeout=timeout, function=function)
+    with db.catalog.holding("work") as lease:
+        while extraction.step(lease).taken:
+            pass
+    return items(db)
+
+
+def items(db: SpeakerDB) -> Items:
+    with db.catalog.read() as tx:
+        sql = "SELECT recording_id, state, attempts, error_code, error_message FROM work_items"
+        return {row[0]: tuple(row[1:]) for row in tx.exec_driver_sql(sql)}  # type: ignore[misc]
+
+
+def set_attempts(db: SpeakerDB, attempts: int, *names: str) -> None:
+    """As if they had been tried before."""
+    with db.catalog.job() as tx:
+        for name in names:
+            tx.exec_driver_sql("UPDATE work_items SET attempts = ? WHERE recording_id = ?", (attempts, name))
+
+
+def test_each_way_a_worker_can_end_costs_one_attempt_and_is_told(tmp_path: Path, pool: ProcessExecutor) -> None:
+    ways = {
+        "exits": "ended with exit status 9",
+        "killed": "killed by signal 9 (SIGKILL), as the system does when memory runs out",
+        "crashes": f"killed by signal {signal.SIGSEGV:d} (SIGSEGV)",
+        "swells": "ran out of memory",
+    }
+    with SpeakerDB.open(fake_settings(tmp_path), executor=pool) as db:
+        for name in ("first", *ways, "last"):
+            add(db, name)
+        # Twice from the beginning would only take longer.
+        set_attempts(db, 2, "killed", "crashes", "swells")
+        ended = drained(db, pool, _ruin)
+    assert ended["first"][0] == ended["last"][0] == "done"
+    assert {name: ended[name][:3] for name in ways} == dict.fromkeys(ways, ("failed", 3, "worker-died"))
+    for name, told in ways.items():
+        assert told in (ended[name][3] or "")
+    assert (ended["exits"][3] or "").count("ended with exit status 9") == 3
+    assert [f"Attempt {n}: " in (ended["exits"][3] or "") for n in (1, 2, 3)] == [True] * 3
+
+
+def test_what_ran_beside_a_dying_worker_costs_an_attempt_and_comes_through_alone(
+    tmp_path: Path, pool: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = fake_settings(tmp_path)
-    with SpeakerDB.open(settings, executor=pool) as db:
-        extraction = Extraction(
-            db.catalog,
-            pool,
-            db.generations,
-            load=Loader(),
-            timeout=15.0,
-            function=function,
-        )
-        for each in ("a", name, "b", "c"):
-            add(db, each)
-        with db.catalog.holding("work") as lease:
-            while extraction.step(lease).taken:
-                pass
-        with db.catalog.read() as tx:
-            states = {r: s for r, s in tx.exec_driver_sql("SELECT recording_id, state FROM work_items")}  # noqa: C416
-            errors = tx.exec_driver_sql("SELECT error_code, attempts FROM work_items WHERE state = 'failed'").all()
-    assert states == {"a": "done", "b": "done", "c": "done", name: "failed"}
-    assert [tuple(row) for row in errors] == [(code, attempts)]
+    monkeypatch.setenv("BEGUN", str(tmp_path / "begun"))
+    with SpeakerDB.open(fake_settings(tmp_path / "data"), executor=pool) as db:
+        for name in ("deadly", "beside", "after"):
+            add(db, name)
+        ended = drained(db, pool, _fall_together)
+    assert ended["beside"][:2] == ("done", 2)
+    assert ended["after"][:2] == ("done", 1)
+    assert ended["deadly"][:3] == ("failed", 3, "worker-died")
+    told = ended["deadly"][3] or ""
+    assert "Attempt 1: one of the 2 worker processes ended with exit status 9." in told
+    assert "Attempt 3: its worker process ended with exit status 9." in told
+
+
+class Stuck(FakeExecutor):
+    """Never comes to an end with the recordings named; others are answered at once."""
+
+    width = 2
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.names = names
+
+    def submit(self, function: Callable[..., object], task: Task) -> Future[Any]:
+        return Future() if task.recording_id in self.names else super().submit(function, task)
+
+
+def test_a_hang_costs_one_attempt_of_its_own_recording_only_and_the_third_is_the_end(tmp_path: Path) -> None:
+    stuck = Stuck("endless")
+    with SpeakerDB.open(fake_settings(tmp_path), executor=stuck) as db:
+        for name in ("a", "endless", "b"):
+            add(db, name)
+        ended = drained(db, stuck, fake_extract, timeout=0.01)
+        assert ended["a"][:2] == ended["b"][:2] == ("done", 1)
+        assert ended["endless"][:3] == ("failed", 3, "worker-died")
+        assert (ended["endless"][3] or "").count("took more than 0.01 s") == 3
+        assert stuck.restarts == 3
+        # Tried again, it begins with its first attempt and without its history.
+        db.retry()
+        assert items(db)["endless"] == ("queued", 0, None, None)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_models_are_loaded_once_a_batch_where_only_one_fits(tmp_path: Path, width: int) -> None:
+    """Two recordings for each of two generations, queued in turn: one generation after the other, and no way back."""
+    order: list[str] = []
+
+    def answer(task: Task) -> Extracted:
+        order.append(task.generation.name)
+        return fake_extract(task)
+
+    executor = FakeExecutor(answer)
+    executor.width = width
+    with SpeakerDB.open(fake_settings(tmp_path, batch_recordings=4), executor=executor) as db:
+        db.start_migration("v4", force=True)
+        for n in range(6):
+            add(db, f"r{n}")
+        db.work()
+    loads = sum(before != after for before, after in zip(["", *order], order, strict=False))
+    assert order.count("v3") == order.count("v4") == 6
+    assert loads == 4, f"three batches of both models, each begins with the model that is loaded: {order}"
 
 
 def test_workers_end_with_close_and_are_fresh_after_a_restart(pool: ProcessExecutor) -> None:

@@ -19,6 +19,7 @@ from speakerdb.errors import (
     ConfigurationError,
     DimensionMismatch,
     ModelAccessDenied,
+    ModelOffline,
     ModelUnavailable,
     SpeakerDBError,
 )
@@ -272,11 +273,11 @@ class TestHub:
             (answer(errors.RepositoryNotFoundError, 404), True, ModelUnavailable, "not-found", "sources"),
             (answer(errors.RevisionNotFoundError, 404), True, ModelUnavailable, "not-found", "sources"),
             (answer(errors.RemoteEntryNotFoundError, 404), True, ModelUnavailable, "not-found", "sources"),
-            (answer(errors.HfHubHTTPError, 503), True, ModelUnavailable, "offline", "sources"),
-            (errors.HTTPError(f"no route for {SECRET}"), True, ModelUnavailable, "offline", "sources"),
-            (ConnectionError(f"refused for {SECRET}"), True, ModelUnavailable, "offline", "sources"),
-            (TimeoutError(), True, ModelUnavailable, "offline", "sources"),
-            (errors.OfflineModeIsEnabled(), True, ModelUnavailable, "offline", "sources"),
+            (answer(errors.HfHubHTTPError, 503), True, ModelOffline, "offline", "sources"),
+            (errors.HTTPError(f"no route for {SECRET}"), True, ModelOffline, "offline", "sources"),
+            (ConnectionError(f"refused for {SECRET}"), True, ModelOffline, "offline", "sources"),
+            (TimeoutError(), True, ModelOffline, "offline", "sources"),
+            (errors.OfflineModeIsEnabled(), True, ModelOffline, "offline", "sources"),
             (errors.HFValidationError(SECRET), True, ModelUnavailable, "not-found", "sources"),
         ],
     )
@@ -334,7 +335,7 @@ class TestHub:
         self, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, value: str
     ) -> None:
         monkeypatch.setenv("HF_HUB_OFFLINE", value)
-        error, outcomes = refused(SPEC, ModelUnavailable)
+        error, outcomes = refused(SPEC, ModelOffline)
         assert outcomes == ["not-found", "offline"]
         assert "HF_HUB_OFFLINE" in error.message
         assert hub.calls == ["cache"]
@@ -351,7 +352,7 @@ def assert_secret(error: SpeakerDBError, caplog: pytest.LogCaptureFixture) -> No
 
 def test_the_real_library_reads_an_empty_cache_without_network() -> None:
     """Not mocked: HF_HUB_OFFLINE is set for all tests, and every connection is refused."""
-    _, outcomes = refused(SPEC, ModelUnavailable)
+    _, outcomes = refused(SPEC, ModelOffline)
     assert outcomes == ["not-found", "offline"]
 
 
@@ -370,6 +371,6 @@ def test_the_real_library_offline_ends_after_one_try(
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_name)
-    _, outcomes = refused(replace(SPEC, sources=("hub",)), ModelUnavailable)
+    _, outcomes = refused(replace(SPEC, sources=("hub",)), ModelOffline)
     assert outcomes == ["offline"]
     assert len(asked) == 1

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from speakerdb import matcher, people, worker
+from speakerdb import matcher, worker
+from speakerdb.catalog import voices
 from speakerdb.errors import MediaMissing, ModelUnavailable, NotFound, SpeakerDBError
 from speakerdb.executors import InlineExecutor
 from speakerdb.extraction.extract import Extracted, Task
+from speakerdb.people import naming
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import FakeExecutor, fake_extract, fake_settings, fake_vector, silence, two_voices
 from speakerdb.types import Turn, Waveform
@@ -106,7 +108,7 @@ def test_a_lost_database_beside_an_index_is_not_silent(tmp_path: Path) -> None:
         with SpeakerDB.open(fake_settings(tmp_path), executor=FakeExecutor()) as db:
             speakers = add(db, "a")
             db.work()
-            warned = bool(db.status().warnings)
+            warned = bool(db.status().problems)
             assert warned or db.match(speaker=speakers["SPEAKER_00"]).generation == "v3"
     except NotFound:
         raise
@@ -132,7 +134,7 @@ def test_work_says_when_it_left_recordings_because_a_model_is_not_there(db: Spea
     report = db.work()
     assert report.recordings_done == 1
     assert db.progress("v3").recordings_queued == 1
-    said = [error.code for error in report.errors] + list(db.status().warnings)
+    said = [error.code for error in report.errors] + list(db.status().problems)
     assert said or report.stopped != "drained"
 
 
@@ -185,7 +187,8 @@ def test_a_waived_recording_can_be_tried_again_when_its_file_is_back(db: Speaker
 
 def test_a_library_larger_than_one_statement_can_hold_is_listed(db: SpeakerDB, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every id went into one IN, and SQLite refuses past its limit: now a part of them does."""
-    monkeypatch.setattr(people, "PART", 3)
+    monkeypatch.setattr(voices, "PART", 3)
+    monkeypatch.setattr(naming, "PART", 3)
     monkeypatch.setattr(matcher, "PART", 3)
     ids = [speaker for n in range(4) for speaker in add(db, f"r{n}").values()]
     db.work()

@@ -51,7 +51,7 @@ def test_a_document_that_is_ahead_of_the_watermark_is_compared(open_db: Callable
     speaker = db.speakers()[0].id
     held = db.index.fetch(generation.index_name, [speaker])[speaker]
     db.index.bulk(generation.write_alias, [replace(held, version=2**60, vector=fake_vector("another", 16))])
-    assert gates.equality(db.catalog, db.index, generation, db.catalog.now()).verdict == "fail"
+    assert gates.equality(db.catalog, db.index, generation, generation.index_name, db.catalog.now()).verdict == "fail"
     with pytest.raises(GateFailed):
         db.finalize()
 

@@ -1,0 +1,114 @@
+"""The database and the index, as they lie on this disk. Neither is made where it is absent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from speakerdb.catalog import health, upgrade
+from speakerdb.catalog.database import Database
+from speakerdb.errors import SpeakerDBError
+from speakerdb.index.embedded import EmbeddedIndex
+from speakerdb.reports.mending import DoctorCheck
+from speakerdb.settings import Settings
+from speakerdb.types import SERVING_ALIAS
+
+RESTORE = "Restore the latest backup with `speakerdb restore FILE`; keep the damaged file until it is done."
+
+
+@dataclass
+class Facts:
+    """What the database told, for the checks after it. `live` is None where it could not be read."""
+
+    live: tuple[str, ...] | None = None
+    newest: int = 0
+
+
+def facts_of(settings: Settings, facts: Facts) -> frozenset[str]:
+    """The generations whose model is needed: those that new recordings are extracted for, else the one to begin with."""
+    return frozenset(facts.live or (settings.serving,))
+
+
+def look_at_database(settings: Settings, facts: Facts) -> Iterator[DoctorCheck]:
+    """Whether it opens, is of this schema, is sound and can be written."""
+    path = health.file_of(settings.catalog_url)
+    if path is not None and not path.exists():
+        yield DoctorCheck("database", "skipped", f"there is none yet; the first `speakerdb add` makes {path}")
+        return
+    if path is not None and not path.is_file():
+        yield DoctorCheck("database", "fail", f"{path} is not a file", "Set `database_url` or `data_dir` to another.")
+        return
+    database = Database(settings.catalog_url)
+    try:
+        yield from _database(database, facts)
+    except SpeakerDBError as error:
+        yield DoctorCheck("database", "fail", f"{error.code}: {error.message}", f"{error.hint} {RESTORE}".strip())
+    finally:
+        database.close()
+
+
+def _database(database: Database, facts: Facts) -> Iterator[DoctorCheck]:
+    revision = upgrade.current(database)
+    if revision is None:
+        yield DoctorCheck("database", "warn", "it is empty", "The next `speakerdb` verb that needs it fills it.")
+        return
+    with database.read() as tx:
+        damage = health.quick_check(tx)
+    if damage:
+        yield DoctorCheck("database", "fail", f"the file is damaged: {damage[0]}", RESTORE)
+        return
+    if revision != upgrade.HEAD:
+        known = revision < upgrade.HEAD
+        yield DoctorCheck(
+            "database", "warn" if known else "fail", f"schema revision {revision}, this speakerdb has {upgrade.HEAD}",
+            "`speakerdb db upgrade`" if known else "Install the speakerdb that upgraded it, or a newer one.",
+        )  # fmt: skip
+    else:
+        yield DoctorCheck("database", "pass", f"sound, schema revision {revision}")
+        with database.read() as tx:
+            facts.live = tuple(health.live(tx))
+            facts.newest = health.newest(tx)
+    try:
+        health.write_nothing(database)
+    except SpeakerDBError as error:
+        yield DoctorCheck("database writable", "fail", f"{error.code}: {error.message}", error.hint)
+    else:
+        yield DoctorCheck("database writable", "pass", "yes")
+
+
+def check_index(settings: Settings, facts: Facts) -> Iterator[DoctorCheck]:
+    """Whether it opens, what serves, and whether every live generation has its index."""
+    path = settings.index_path
+    if not path.exists():
+        if facts.live:
+            rebuild = ", ".join(f"`speakerdb index rebuild {name}`" for name in facts.live)
+            yield DoctorCheck("index", "fail", f"{path} is missing", f"It is built again from SQL: {rebuild}.")
+        else:
+            yield DoctorCheck("index", "skipped", "there is none yet")
+        return
+    index = EmbeddedIndex(path)
+    try:
+        indices, aliases = index.indices(), index.aliases()
+    finally:
+        index.close()
+    serving = aliases.get(SERVING_ALIAS, ())
+    known = settings.known_generations()
+    lacking = [
+        name
+        for name in facts.live or ()
+        if name in known
+        and not any(n == known[name].index_name or n in aliases.get(known[name].write_alias, ()) for n in indices)
+    ]
+    documents = ", ".join(f"{name} ({info.documents:,} documents)" for name, info in sorted(indices.items()))
+    if lacking:
+        yield DoctorCheck(
+            "index", "fail", f"no index of {', '.join(lacking)}", f"`speakerdb index rebuild {lacking[0]}`"
+        )
+    elif len(serving) != 1:
+        what = "names nothing" if not serving else f"names {', '.join(serving)}"
+        yield DoctorCheck(
+            "index", "fail", f"the alias {SERVING_ALIAS} {what}; there are: {documents or 'no indices'}",
+            "See `speakerdb status` for what can be done about it.",
+        )  # fmt: skip
+    else:
+        yield DoctorCheck("index", "pass", f"{SERVING_ALIAS} serves {serving[0]}; {documents}")

@@ -1,0 +1,264 @@
+"""Speakers and profiles, as a person names them. Every change is one transaction with its event, and can be taken back."""
+
+from __future__ import annotations
+
+from speakerdb.catalog import journal, library, people, schema, vectors, voices
+from speakerdb.catalog.catalog import Catalog
+from speakerdb.catalog.database import Transaction
+from speakerdb.catalog.library import SpeakerRow
+from speakerdb.catalog.people import PART, ProfileRow, find_profile, find_speaker
+from speakerdb.errors import Conflict, InvalidInput, NotFound
+from speakerdb.people import splitting, undoing
+from speakerdb.people.splitting import Choice
+from speakerdb.reports import ProfileView, SpeakerView
+from speakerdb.reports.people import SplitReport, UndoReport
+
+MAX_WHY_LENGTH = 2000
+
+
+class People:
+    """Speakers and profiles, as a person names them. `why` is kept in the event of the change."""
+
+    def __init__(self, catalog: Catalog, *, who: str) -> None:
+        self._catalog = catalog
+        self._who = who
+
+    # Speakers
+
+    def speakers(
+        self,
+        *,
+        recording: str | None = None,
+        profile: str | None = None,
+        library_name: str | None = None,
+        unnamed: bool = False,
+        name: str | None = None,
+        limit: int | None = None,
+    ) -> list[SpeakerView]:
+        """Speakers of a recording, a profile, a library, or all.
+
+        `unnamed`: those with neither a name nor a profile. `name`: those whose name or profile's name holds this text.
+        """
+        with self._catalog.read() as tx:
+            ids = list(
+                people.speaker_ids(
+                    tx,
+                    recording=None
+                    if recording is None
+                    else library.resolve_id(tx, schema.recordings, recording, "recording"),
+                    profile=None if profile is None else find_profile(tx, profile).id,
+                    library=None if library_name is None else library.library_id(tx, library_name),
+                    unnamed=unnamed,
+                    name=name,
+                    limit=limit,
+                )
+            )
+            found: list[SpeakerView] = []
+            for start in range(0, len(ids), PART):
+                rows = library.speakers_by_id(tx, ids[start : start + PART])
+                found += voices.speaker_views(tx, [rows[each] for each in ids[start : start + PART]])
+            return found
+
+    def speaker(self, given: str) -> SpeakerView:
+        """One speaker, by id or the beginning of one."""
+        with self._catalog.read() as tx:
+            return _view(tx, find_speaker(tx, given).id)
+
+    def rename_speaker(self, given: str, name: str | None, *, why: str | None = None) -> SpeakerView:
+        """Give a speaker a name, or take it away."""
+        why = checked_why(why)
+        with self._catalog.change() as tx:
+            row = find_speaker(tx, given)
+            new = library.storable(name, "speaker") if name else None
+            if new != row.name:
+                library.set_speaker(tx, row.id, name=new)
+                self._record(tx, "speaker-renamed", row.id, why, old=row.name, new=new)
+            return _view(tx, row.id)
+
+    def assign(self, given: str, profile: str | None, *, why: str | None = None) -> SpeakerView:
+        """Say whose voice a speaker is; None takes it back. Both profiles are pooled again, the document's filter changes."""
+        why = checked_why(why)
+        with self._catalog.change() as tx:
+            row = self._locked(tx, given)
+            self._assign(tx, row, None if profile is None else find_profile(tx, profile, lock=True), why)
+            return _view(tx, row.id)
+
+    def assign_by_name(self, given: str, name: str, *, create: bool = False, why: str | None = None) -> SpeakerView:
+        """Say whose voice a speaker is, by the person's name in its library; with `create`, who is not there is made.
+
+        `NotFound` for a name that no profile has; its hint names one that differs in case only.
+        """
+        why = checked_why(why)
+        with self._catalog.change() as tx:
+            row = self._locked(tx, given)
+            wanted = people.named(tx, row.library_id, library.storable(name, "profile"))
+            if wanted is None:
+                alike = people.named_alike(tx, row.library_id, name)
+                if not create:
+                    raise NotFound(
+                        f"There is no profile named {name!r} in the speaker's library.",
+                        hint="Give `--create` to make it."
+                        if alike is None
+                        else f"There is one named {alike!r}. Give that name, or `--create` to make another one.",
+                    )
+                wanted = self._create(tx, row.library_id, name, why)
+            self._assign(tx, row, wanted, why)
+            return _view(tx, row.id)
+
+    def split(
+        self, given: str, choice: Choice, *, label: str | None = None, why: str | None = None, dry_run: bool = False
+    ) -> SplitReport:
+        """Turns of a speaker become a new speaker of the same recording, which is extracted again. See `splitting`.
+
+        `InvalidInput` where all turns or none were chosen, a cut lies inside a turn, or the label is taken.
+        """
+        why = checked_why(why)
+        if dry_run:
+            with self._catalog.read() as tx:
+                plan = splitting.plan(tx, find_speaker(tx, given), choice, label)
+                return plan.report(None, journal.live_generations(tx))
+        with self._catalog.change() as tx:
+            plan = splitting.plan(tx, self._locked(tx, given), choice, label)
+            made, digest, queued = splitting.carry_out(tx, plan, self._catalog.now())
+            self._record(
+                tx, "speaker-split", plan.speaker.id, why,
+                recording=plan.speaker.recording_id, new=made, label=plan.label, turns=len(plan.moved), digest=digest,
+            )  # fmt: skip
+            return plan.report(made, queued)
+
+    # Profiles
+
+    def profiles(self, *, library_name: str | None = None) -> list[ProfileView]:
+        """Living profiles by name."""
+        with self._catalog.read() as tx:
+            chosen = None if library_name is None else library.library_id(tx, library_name)
+            return people.listed(tx, library=chosen)
+
+    def profile(self, given: str) -> ProfileView:
+        """One living profile, by id or the beginning of one."""
+        with self._catalog.read() as tx:
+            return people.listed(tx, profile=find_profile(tx, given).id)[0]
+
+    def create_profile(self, name: str, *, library_name: str = "default", why: str | None = None) -> ProfileView:
+        """A new person."""
+        why = checked_why(why)
+        with self._catalog.change() as tx:
+            home = library.ensure_library(tx, library_name, self._catalog.now())
+            return people.listed(tx, profile=self._create(tx, home, name, why).id)[0]
+
+    def rename_profile(self, given: str, name: str, *, why: str | None = None) -> ProfileView:
+        """Give a person another name."""
+        why = checked_why(why)
+        with self._catalog.change() as tx:
+            row = find_profile(tx, given, lock=True)
+            if name != row.name:
+                people.rename(tx, row, name)
+                self._record(tx, "profile-renamed", row.id, why, old=row.name, new=name)
+            return people.listed(tx, profile=row.id)[0]
+
+    def merge_profiles(self, source: str, into: str, *, why: str | None = None) -> ProfileView:
+        """Two profiles are one person: all members of `source` move, and its id forwards to `into` from now on."""
+        why = checked_why(why)
+        with self._catalog.change() as tx:
+            one, other = find_profile(tx, source, lock=True), find_profile(tx, into, lock=True)
+            if one.id == other.id:
+                raise InvalidInput(
+                    f"A profile cannot be merged into itself: both are {one.name!r} ({one.id}).",
+                    hint="The id of a merged profile leads to the one it went into.",
+                )
+            if one.library_id != other.library_id:
+                raise InvalidInput("Profiles of different libraries cannot be merged.")
+            now = self._catalog.now()
+            moved, forwarded = people.merge(tx, one.id, other.id, now)
+            _raise_versions(tx, moved, now)
+            vectors.mark_deleted(tx, [one.id], now)
+            self._record(
+                tx, "profiles-merged", one.id, why, name=one.name, into=other.id, speakers=moved, forwarded=forwarded
+            )
+            return people.listed(tx, profile=other.id)[0]
+
+    def delete_profile(self, given: str, *, why: str | None = None) -> ProfileView:
+        """Remove a person that no speaker belongs to and no other profile was merged into; what it was.
+
+        `Conflict` while it is in use.
+        """
+        why = checked_why(why)
+        with self._catalog.change() as tx:
+            row = find_profile(tx, given, lock=True)
+            if used := people.in_use(tx, row.id):
+                raise Conflict(
+                    f"The profile {row.name!r} ({row.id}) {used}, so it stays.",
+                    hint="Merge it into another one with `speakerdb profiles merge`, or take its speakers out first.",
+                )
+            view = people.listed(tx, profile=row.id)[0]
+            vectors.mark_deleted(tx, [row.id], self._catalog.now())
+            people.delete(tx, row.id)
+            self._record(tx, "profile-deleted", row.id, why, name=row.name, library=row.library_id)
+            return view
+
+    # Taking back
+
+    def undo(self, event: int | None = None, *, why: str | None = None, dry_run: bool = False) -> UndoReport:
+        """Take back the last change of this room that still stands, or the one of an event's id.
+
+        `CannotUndo` where there is none, or where something has changed since that would be lost or could not be restored.
+        """
+        why = checked_why(why)
+        if dry_run:
+            with self._catalog.read() as tx:
+                found = undoing.choose(tx, event)
+                return undoing.report(found, undoing.plan(tx, found), undone=False)
+        with self._catalog.change() as tx:
+            found = undoing.choose(tx, event)
+            inverse = undoing.plan(tx, found)
+            inverse.effect(self._catalog.now())
+            self._record(tx, "change-undone", found.entity_id, why, event=found.id, undone=found.kind)
+            return undoing.report(found, inverse, undone=True)
+
+    # Small parts
+
+    def _locked(self, tx: Transaction, given: str) -> SpeakerRow:
+        """A speaker, its recording locked: that orders this with an extraction that is being committed."""
+        row = find_speaker(tx, given)
+        library.find_recording(tx, row.recording_id, lock=True)
+        return row
+
+    def _assign(self, tx: Transaction, row: SpeakerRow, wanted: ProfileRow | None, why: str | None) -> None:
+        if wanted is not None and wanted.library_id != row.library_id:
+            raise InvalidInput("The profile belongs to another library than the speaker.")
+        new = None if wanted is None else wanted.id
+        if new != row.profile_id:
+            now = self._catalog.now()
+            library.set_speaker(tx, row.id, profile_id=new)
+            vectors.raise_versions(tx, [row.id], now)
+            people.mark_dirty(tx, [p for p in (row.profile_id, new) if p is not None], now)
+            self._record(tx, "speaker-assigned", row.id, why, old=row.profile_id, new=new)
+
+    def _create(self, tx: Transaction, home: str, name: str, why: str | None) -> ProfileRow:
+        now = self._catalog.now()
+        made = people.insert(tx, home, name, now)
+        self._record(tx, "profile-created", made, why, name=name)
+        return ProfileRow(made, home, name, None, now)
+
+    def _record(self, tx: Transaction, kind: str, entity: str | None, why: str | None, **data: object) -> None:
+        journal.record(tx, kind, self._who, self._catalog.now(), migration_id=None, entity_id=entity, why=why, **data)
+
+
+def checked_why(why: str | None) -> str | None:
+    """A reason that can be stored; a blank one is none. `InvalidInput` for one that is too long or cannot be stored."""
+    if why is None or not why.strip():
+        return None
+    if len(why) > MAX_WHY_LENGTH:
+        raise InvalidInput(f"A reason has at most {MAX_WHY_LENGTH} characters.", hint="Say it in fewer words.")
+    if "\0" in why or any("\ud800" <= character <= "\udfff" for character in why):
+        raise InvalidInput("The reason holds a character that cannot be stored.", hint="Write it without.")
+    return why
+
+
+def _view(tx: Transaction, speaker_id: str) -> SpeakerView:
+    return voices.speaker_views(tx, [library.speakers_by_id(tx, [speaker_id])[speaker_id]])[0]
+
+
+def _raise_versions(tx: Transaction, ids: list[str], now: int) -> None:
+    for start in range(0, len(ids), PART):
+        vectors.raise_versions(tx, ids[start : start + PART], now)

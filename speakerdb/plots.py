@@ -1,0 +1,351 @@
+"""Pictures of a library: how similar voices are, how the work went, how much speech a speaker has.
+
+Matplotlib is imported here only, and only when a picture is drawn. It draws without pyplot, so nothing is left behind in
+the process. The same library gives the same picture: samples have a fixed seed, and files carry no date. No name of a
+person, recording or library is in a picture.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import combinations, groupby, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from speakerdb.catalog import activity, library, samples, vectors
+from speakerdb.catalog.catalog import Catalog
+from speakerdb.catalog.database import Transaction
+from speakerdb.errors import Conflict, InvalidInput
+from speakerdb.reports.seeing import Picture
+from speakerdb.types import Embedding, FloatArray, Generation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+T = TypeVar("T")
+PictureKind = Literal["similarities", "progress", "speech"]
+KINDS: tuple[PictureKind, ...] = ("similarities", "progress", "speech")
+FORMATS = ("svg", "png", "pdf")
+
+SEED = 20_260
+PROFILES = 500
+"""So many profiles with two or more voices are compared at the most, chosen at random; as many again that have one."""
+MEMBERS = 10
+"""So many voices of each."""
+PAIRS = 20_000
+"""So many pairs of voices of different profiles, chosen at random."""
+STEPS = 400
+SPEECH_FROM, SPEECH_TO = 0.1, 36_000.0
+PART = 1000
+
+# Colours that people with any colour vision tell apart (Okabe and Ito, 2008); lines differ in their dashes too.
+BLUE, ORANGE, GREEN, PURPLE, SKY, BLACK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000"
+_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY)
+_STYLE: dict[str, Any] = {
+    "svg.hashsalt": "speakerdb",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+}
+_NO_DATE: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None},
+}  # fmt: skip
+
+
+class Plots:
+    """Draws pictures of a library into files."""
+
+    def __init__(self, catalog: Catalog, generations: Mapping[str, Generation]) -> None:
+        self._catalog = catalog
+        self._generations = generations
+
+    def draw(self, kind: PictureKind, file: Path, *, library_name: str | None = None) -> Picture:
+        """Draw one picture; the ending of the file's name says its format (svg, png or pdf).
+
+        `Conflict` where the library holds too little for it, `InvalidInput` for another ending or a folder that is not
+        there. The file takes its place only when all of it is written.
+        """
+        form = file.suffix.lower().removeprefix(".")
+        if form not in FORMATS:
+            raise InvalidInput(
+                f"A picture cannot be written as {file.name!r}.", hint="End its name in .svg, .png or .pdf."
+            )
+        if not file.absolute().parent.is_dir():
+            raise InvalidInput(f"There is no folder {file.absolute().parent}.", hint="Make it first.")
+        drawn: dict[PictureKind, Callable[[Transaction, str | None], _Drawing]] = {
+            "similarities": self._similarities, "progress": self._progress, "speech": self._speech,
+        }  # fmt: skip
+        with self._catalog.read() as tx:
+            home = None if library_name is None else library.library_id(tx, library_name)
+            drawing = drawn[kind](tx, home)
+        _save(drawing, file, form)
+        return Picture(kind, str(file), drawing.counts)
+
+    # The pictures
+
+    def _similarities(self, tx: Transaction, home: str | None) -> _Drawing:
+        """Cosines of voices of one profile and of two, in every generation that has enough of both."""
+        found: dict[str, tuple[FloatArray, FloatArray, int]] = {}
+        missing = []
+        for name, _ in activity.registered(tx):
+            if name not in self._generations:
+                continue
+            same, different, voices = _cosines(tx, name, home)
+            if len(same) and len(different):
+                found[name] = (same, different, voices)
+            elif voices:
+                missing.append(f"{name} has {len(same)} pairs of one profile and {len(different)} of two")
+        if not found:
+            told = "; ".join(missing) or "no voice that is in a profile has a vector"
+            raise Conflict(
+                f"There is too little to compare: {told}. It takes two profiles, one of them with two embedded speakers.",
+                hint="Say who is who with `speakerdb speakers assign SPEAKER PROFILE`, then run `speakerdb work`.",
+            )
+
+        def draw(figure: Figure) -> None:
+            axes = figure.subplots(len(found), 1, sharex=True, squeeze=False)[:, 0]
+            bins = np.linspace(-1.0, 1.0, 81)
+            for axis, (name, (same, different, _)) in zip(axes, found.items(), strict=True):
+                _histogram(axis, different, bins, ORANGE, f"different profiles ({len(different):,} pairs)", filled=True)
+                _histogram(axis, same, bins, BLUE, f"same profile ({len(same):,} pairs)", filled=False)
+                point = self._generations[name].operating_point
+                axis.axvline(point.accept, color=BLACK, linewidth=1.2, label=f"accept at {point.accept:g}")
+                axis.axvline(
+                    point.candidate,
+                    color=BLACK,
+                    linewidth=1.2,
+                    linestyle="--",
+                    label=f"candidate at {point.candidate:g}",
+                )
+                axis.set_title(f"{name}: cosine of two speakers", loc="left")
+                axis.set_ylabel("share of pairs")
+                _legend(axis)
+            low = min(float(min(same.min(), different.min())) for same, different, _ in found.values())
+            axes[-1].set_xlim(max(-1.0, min(-0.2, low - 0.05)), 1.0)
+            axes[-1].set_xlabel("cosine similarity")
+
+        counts = {
+            name: {"speakers": voices, "same": len(same), "different": len(different)}
+            for name, (same, different, voices) in found.items()
+        }
+        return _Drawing(draw, (9.0, 1.0 + 3.0 * len(found)), counts)
+
+    def _progress(self, tx: Transaction, home: str | None) -> _Drawing:
+        """Recordings done and failed over time, by generation, by when each was last worked on."""
+        first, last, outcomes = samples.outcomes_over_time(tx, home, STEPS)
+        if not outcomes:
+            raise Conflict("Nothing was extracted yet, so there is no progress to draw.", hint="Run `speakerdb work`.")
+        length = (last - first) // STEPS + 1
+        counts: dict[str, Any] = {}
+        for (name, state), steps in sorted(outcomes.items()):
+            counts.setdefault(name, {"done": 0, "failed": 0})[state] = sum(count for _, count in steps)
+
+        def draw(figure: Figure) -> None:
+            axis = figure.subplots()
+            colours = dict(zip(counts, _repeated(_COLOURS), strict=False))
+            for (name, state), steps in sorted(outcomes.items()):
+                ends = [min(last, first + (number + 1) * length) for number, _ in steps]
+                at: Any = [_time(instant) for instant in (first, *ends, last)]
+                sums = np.concatenate([[0], np.cumsum([count for _, count in steps])])
+                total = int(sums[-1])
+                axis.plot(
+                    at, [*sums.tolist(), total], drawstyle="steps-post", color=colours[name],
+                    linestyle="-" if state == "done" else ":", linewidth=2.0, label=f"{name} {state} ({total:,})",
+                )  # fmt: skip
+            axis.set_ylim(bottom=0)
+            room: Any = (_time(first - 1_000_000), _time(last + max(1_000_000, (last - first) // 50)))
+            axis.set_xlim(*room)
+            axis.yaxis.set_major_formatter(_thousands)
+            axis.set_ylabel("recordings")
+            axis.set_title("recordings by when they were last extracted", loc="left")
+            _legend(axis)
+            _time_axis(axis)
+
+        return _Drawing(draw, (9.0, 4.5), counts)
+
+    def _speech(self, tx: Transaction, home: str | None) -> _Drawing:
+        """How many seconds of speech speakers have, against what the recipes ask for."""
+        edges = np.geomspace(SPEECH_FROM, SPEECH_TO, 61)
+        counts = np.zeros(len(edges) - 1, dtype=np.int64)
+        for part in _batched(samples.speech_seconds(tx, home), samples.STREAMED):
+            counts += np.histogram(np.clip(part, SPEECH_FROM, SPEECH_TO), edges)[0]
+        total = int(counts.sum())
+        if not total:
+            raise Conflict("There is no speaker yet, so there is no speech to draw.", hint="Add a recording first.")
+        recipes = {
+            self._generations[name].recipe
+            for name, live in activity.registered(tx)
+            if live and name in self._generations
+        }
+
+        def draw(figure: Figure) -> None:
+            axis = figure.subplots()
+            axis.stairs(counts, edges, fill=True, color=SKY, label=f"{total:,} speakers")
+            axis.stairs(counts, edges, color=BLUE, linewidth=1.0)
+            for recipe in sorted(recipes, key=lambda one: one.digest):
+                for name, seconds, dashes in (
+                    ("least that is embedded", recipe.minimum_seconds, ":"),
+                    ("enough to accept", recipe.confident_seconds, "--"),
+                    ("most that is used", recipe.budget_seconds, "-"),
+                ):
+                    axis.axvline(seconds, color=BLACK, linewidth=1.2, linestyle=dashes, label=f"{name}: {seconds:g} s")
+            axis.set_xscale("log")
+            some = np.flatnonzero(counts)
+            axis.set_xlim(min(edges[some[0]], 0.5), max(edges[some[-1] + 1], 60.0))
+            axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axis.set_xlabel("seconds of speech")
+            axis.yaxis.set_major_formatter(_thousands)
+            axis.set_ylabel("speakers")
+            axis.set_title("speech a speaker", loc="left")
+            _legend(axis)
+
+        return _Drawing(draw, (9.0, 4.5), {"speakers": total})
+
+
+class _Drawing:
+    """What is to be drawn, how large (inches), and how much stands behind it."""
+
+    def __init__(self, draw: Callable[[Figure], None], size: tuple[float, float], counts: Mapping[str, Any]) -> None:
+        self.draw, self.size, self.counts = draw, size, counts
+
+
+def _save(drawing: _Drawing, file: Path, form: str) -> None:
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        with matplotlib.rc_context(_STYLE):
+            figure = Figure(figsize=drawing.size, layout="constrained")
+            FigureCanvasAgg(figure)
+            drawing.draw(figure)
+            figure.savefig(part, format=form, dpi=150, metadata=_NO_DATE[form])
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _cosines(tx: Transaction, generation: str, home: str | None) -> tuple[FloatArray, FloatArray, int]:
+    """Cosines of pairs of voices of one profile, of two profiles, and how many voices they are of: of a sample."""
+    chosen = _chosen(samples.members_with_vectors(tx, generation, home))
+    owner = {voice: profile for profile, voices in chosen.items() for voice in voices}
+    order = sorted(owner)
+    place = {voice: number for number, voice in enumerate(order)}
+    if not order:
+        return _EMPTY, _EMPTY, 0
+    matrix = np.stack([vector for part in _batched(iter(order), PART) for vector in _vectors(tx, generation, part)])
+    same = [(place[a], place[b]) for voices in chosen.values() for a, b in combinations(voices, 2)]
+    belongs = np.unique(np.array([owner[voice] for voice in order]), return_inverse=True)[1]
+    pairs = _some_pairs(len(order))
+    different = pairs[belongs[pairs[:, 0]] != belongs[pairs[:, 1]]]
+    return _of_pairs(matrix, np.array(same, dtype=np.int64).reshape(-1, 2)), _of_pairs(matrix, different), len(order)
+
+
+def _some_pairs(count: int) -> npt.NDArray[np.int64]:
+    """Pairs of different numbers below `count`, each once: all of them, or `PAIRS` (a few less) at random."""
+    if count * (count - 1) // 2 <= PAIRS:
+        return np.array(list(combinations(range(count), 2)), dtype=np.int64).reshape(-1, 2)
+    pairs = np.sort(np.random.default_rng(SEED).integers(0, count, size=(PAIRS, 2)), axis=1)
+    return np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0)
+
+
+_EMPTY = np.zeros(0, np.float32)
+
+
+def _chosen(members: Iterator[tuple[str, str]]) -> dict[str, list[str]]:
+    """Voices of a sample of profiles: up to `PROFILES` with several voices, and as many with one. Holds no more."""
+    several, single = _Reservoir(PROFILES), _Reservoir(PROFILES)
+    for profile, rows in groupby(members, key=lambda row: row[0]):
+        voices = _Reservoir(MEMBERS)
+        for _, voice in rows:
+            voices.offer(voice)
+        (several if len(voices.kept) > 1 else single).offer((profile, sorted(voices.kept)))
+    return dict([*several.kept, *single.kept])
+
+
+class _Reservoir:
+    """A random sample of a stream of unknown length (Vitter 1985, algorithm R), the same for the same stream."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._seen = 0
+        self._numbers = random.Random(SEED)  # noqa: S311
+        self.kept: list[Any] = []
+
+    def offer(self, one: Any) -> None:
+        """Take it into the sample, or not."""
+        self._seen += 1
+        if len(self.kept) < self._size:
+            self.kept.append(one)
+        elif (slot := self._numbers.randrange(self._seen)) < self._size:
+            self.kept[slot] = one
+
+
+def _vectors(tx: Transaction, generation: str, ids: Sequence[str]) -> list[FloatArray]:
+    known = vectors.embeddings_of(tx, generation, ids)
+    return [found.vector for each in ids if isinstance(found := known[each].result, Embedding)]
+
+
+def _of_pairs(matrix: FloatArray, pairs: npt.NDArray[np.int64]) -> FloatArray:
+    """The cosine of each pair of rows; the rows are of unit norm."""
+    found = [np.einsum("ij,ij->i", matrix[part[:, 0]], matrix[part[:, 1]]) for part in _parts(pairs)]
+    return np.clip(np.concatenate(found), -1.0, 1.0) if found else _EMPTY
+
+
+def _parts(pairs: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+    for start in range(0, len(pairs), PART):
+        yield pairs[start : start + PART]
+
+
+def _batched(stream: Iterator[T], size: int) -> Iterator[list[T]]:
+    while part := list(islice(stream, size)):
+        yield part
+
+
+def _histogram(
+    axis: Axes, values: FloatArray, bins: npt.NDArray[np.float64], colour: str, label: str, *, filled: bool
+) -> None:
+    shares = np.histogram(values, bins)[0] / len(values)
+    axis.stairs(shares, bins, fill=filled, color=colour, alpha=0.45 if filled else 1.0, linewidth=1.8, label=label)
+
+
+def _legend(axis: Axes) -> None:
+    """Beside the axes, where it hides nothing."""
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
+
+
+def _thousands(value: float, _position: float) -> str:
+    return f"{value:,.0f}" if value == round(value) else ""
+
+
+def _time(instant: int) -> datetime:
+    return datetime.fromtimestamp(instant / 1e6, UTC)
+
+
+def _time_axis(axis: Axes) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(tz=UTC)
+    axis.xaxis.set_major_locator(locator)
+    axis.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))
+    axis.set_xlabel("time (UTC)")
+
+
+def _repeated(colours: Sequence[str]) -> Iterable[str]:
+    while True:
+        yield from colours

@@ -1,0 +1,111 @@
+"""`remove` leaves nothing behind but tombstones and one event without names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import intake_kit as kit
+import pytest
+
+from speakerdb.errors import NotFound
+from speakerdb.people.naming import Choice
+from speakerdb.service import SpeakerDB
+from speakerdb.types import Turn
+
+NAMES = ("Xaver Unmistakable", "Yolanda Unmistakable", "Lost Unmistakable", "Unmistakable said so")
+
+
+def cells(data: Path) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    for table, rows in kit.everything(data).items():
+        for row in rows:
+            yield table, row
+
+
+def holding(data: Path, *wanted: str | bytes) -> dict[str, list[tuple[Any, ...]]]:
+    """The rows that hold one of these texts or vectors, by table."""
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for table, row in cells(data):
+        for cell in row:
+            if any(type(cell) is type(each) and each in cell for each in wanted):
+                found.setdefault(table, []).append(row)
+                break
+    return found
+
+
+def test_nothing_is_left(db: SpeakerDB, data: Path, tmp_path: Path) -> None:
+    turns = [{"start": n * 0.5, "end": n * 0.5 + 0.5, "speaker": "ABAC"[n]} for n in range(4)]
+    path = tmp_path / "m.jsonl"
+    kit.sound(tmp_path / "a.wav")
+    kit.manifest(path, [{"id": "goes", "path": "a.wav", "turns": turns, "speakers": {"A": {"name": NAMES[0]}}}])
+    kit.library(tmp_path / "stays", 2)
+    db.ingest.bring_in([path, tmp_path / "stays" / "library.jsonl"])
+    ids = {s.label: s.id for s in db.speakers(recording="goes")}
+    db.people.rename_speaker(ids["B"], NAMES[1], why=NAMES[3])
+    db.people.rename_speaker(ids["C"], NAMES[2])
+    db.people.rename_speaker(ids["C"], None)
+    db.people.split(ids["A"], Choice(turns="2"), label="Unmistakable label")
+    db.work()
+    kit.manifest(path, [{"id": "goes", "path": "a.wav", "turns": turns[:2]}])  # C is lost, with its name
+    db.ingest.bring_in([path])
+    db.work()
+    speakers = {s.id for s in db.speakers(recording="goes")} | set(ids.values())
+    of_it = "entity_id IN (SELECT id FROM speakers WHERE recording_id = 'goes')"
+    vectors = [v for (v,) in kit.rows(data, f"SELECT vector FROM embeddings WHERE vector IS NOT NULL AND {of_it}")]  # noqa: S608
+    assert holding(data, *NAMES).keys() >= {"catalog.db/events", "catalog.db/speakers"}
+
+    assert db.ingest.remove("goes") == "goes"
+    db.work()
+    assert holding(data, *NAMES, "Unmistakable", str(tmp_path / "a.wav"), *vectors) == {}
+    left = holding(data, "goes", *speakers)
+    assert left.keys() <= {"catalog.db/events", "catalog.db/projections", "index.db/documents"}
+    (event,) = left["catalog.db/events"]
+    assert "recording-removed" in event
+    assert any(isinstance(cell, str) and cell.startswith("{") and json.loads(cell) == {"speakers": 2} for cell in event)
+    assert {r.id for r in db.recordings()} == {"r000", "r001"}
+    assert sum(e["kind"] == "recording-added" for e in db.events(limit=100)) == 2
+
+
+def test_tombstones_hold_no_vector(db: SpeakerDB, tmp_path: Path) -> None:
+    db.ingest.bring_in([kit.library(tmp_path, 1)])
+    db.work()
+    ids = [s.id for s in db.speakers(recording="r000")]
+    db.remove("r000")
+    db.work()
+    held = db.index.fetch("speakers_v3", ids)
+    assert all(document.deleted and document.vector is None for document in held.values())
+
+
+def test_an_event_of_a_migration_stays(db: SpeakerDB, tmp_path: Path) -> None:
+    """Who let a recording be missing is part of the migration's story."""
+    db.ingest.bring_in([kit.library(tmp_path, 2)])
+    db.start_migration("v4", force=True)
+    with db.catalog.job() as tx:
+        tx.exec_driver_sql(
+            "UPDATE work_items SET state = 'failed', error_code = 'media-missing' WHERE recording_id = 'r000'"
+        )
+    db.waive(why="It is gone.", recording="r000")
+    waived = [e for e in db.events(limit=100) if e["entity"] == "r000" and e["migration"] is not None]
+    db.remove("r000")
+    kept = [e for e in db.events(limit=100) if e["entity"] == "r000"]
+    assert [e["id"] for e in kept if e["migration"] is not None] == [e["id"] for e in waived]
+    assert kept[0]["kind"] == "recording-removed"
+
+
+def test_a_recording_that_is_not_there(db: SpeakerDB, data: Path) -> None:
+    before = kit.everything(data)
+    with pytest.raises(NotFound):
+        db.remove("nobody")
+    assert kit.everything(data) == before
+
+
+def test_names_given_alone_are_events_where_they_change_something(db: SpeakerDB, tmp_path: Path) -> None:
+    file = kit.sound(tmp_path / "a.wav")
+    turns = (Turn(0, 1, "A"), Turn(1, 2, "B"))
+    db.add(file, turns, names={"A": "Ann"})
+    db.add(file, turns, names={"A": "Anna"})
+    db.add(file, turns, names={"A": "Anna"})
+    renamed = [e["data"] for e in db.events() if e["kind"] == "speaker-renamed"]
+    assert renamed == [{"old": "Ann", "new": "Anna"}]

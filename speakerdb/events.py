@@ -36,7 +36,7 @@ KINDS: Mapping[str, str] = {
     "migration-started": "A migration began. Data: `source`, `target`, `queued`, `reused`, `part`.",
     "part-first": "A part of what a migration has queued goes before the rest. Data: `count`, and `share`, `library` or"
     " `listed` (how many).",
-    "migration-paused": "Its queued recordings stay in the queue.",
+    "migration-paused": "Its queued recordings stay in the queue. Why is the reason that was given.",
     "migration-resumed": "A paused migration goes on.",
     "swap-announced": "The intention to move the alias was written down. Data: `intention`, `entering`, `leaving`.",
     "migration-finalized": "The target serves. Data: `resolved`: whether another process's swap was decided.",

@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from speakerdb import errors, reports
+from speakerdb import __version__, errors, reports
 from speakerdb.core.lifecycle import State
 from speakerdb.core.redaction import Redactor
 from speakerdb.errors import InvalidInput, SpeakerDBError
@@ -78,7 +78,7 @@ def words(known: Iterable[str], verbs: Iterable[str]) -> set[str]:
         | {verb.replace(" ", ".") for verb in verbs if verb}
         | {name for name in dir(builtins) if name[0].isupper()}
         | {error.__name__ for error in vars(errors).values() if isinstance(error, type)}
-        | {hub.OLD_CACHE_VARIABLE}
+        | {hub.OLD_CACHE_VARIABLE, __version__}
     )
 
 
@@ -137,7 +137,7 @@ def _literals() -> Iterable[str]:
         for value in vars(module).values():
             yield from (word for word in get_args(value) if isinstance(word, str))
             for annotation in getattr(value, "__annotations__", {}).values():
-                yield from re.findall(r'"([a-z-]+)"', str(annotation))
+                yield from re.findall(r"['\"]([a-z-]+)['\"]", str(annotation))
 
 
 def _redactor(settings: Settings | None, verbs: Sequence[str]) -> Redactor:

@@ -16,7 +16,7 @@ from speakerdb.catalog.database import Transaction, upsert
 from speakerdb.catalog.leases import Lease
 from speakerdb.catalog.schema import embeddings, generations, recordings, speakers, work_items
 from speakerdb.catalog.vectors import waiting_count
-from speakerdb.errors import SpeakerDBError, WorkerDied
+from speakerdb.errors import SpeakerDBError, WorkerDied, WorkerTimeout
 from speakerdb.reports import ItemError, Progress
 
 Reason = Literal["new", "changed", "repair", "migration"]
@@ -197,16 +197,23 @@ def fail(tx: Transaction, lease: Lease, item: Item, error: SpeakerDBError, now: 
     return tx.execute(_fail, values).rowcount == 1
 
 
-def give_back(tx: Transaction, lease: Lease, items: Sequence[Item], now: int) -> None:
-    """Queue items again as if they had not been taken. What is known of earlier attempts stays."""
+def give_back(
+    tx: Transaction, lease: Lease, items: Sequence[Item], now: int, *, error: SpeakerDBError | None = None
+) -> None:
+    """Queue items again as if they had not been taken. What is known of earlier attempts stays, unless `error` says why
+    nobody could work on them."""
     for item in items:
-        values = {"item_id": item.id, "epoch": lease.epoch, "now": now}
-        tx.execute(_back, values | {"tries": item.attempts - 1})
+        values = {"item_id": item.id, "epoch": lease.epoch, "now": now, "tries": item.attempts - 1}
+        if error is None:
+            tx.execute(_back, values)
+        else:
+            tx.execute(_again, values | {"code": error.code, "message": error.message})
 
 
 def earlier_attempts(tx: Transaction, item: Item) -> str:
     """What `fail` and `reclaim` wrote of the attempts before this one; "" where nothing is known."""
-    return tx.scalar(sa.select(work_items.c.error_message).where(work_items.c.id == item.id)) or ""
+    died = work_items.c.error_code.in_((WorkerDied.code, WorkerTimeout.code))
+    return tx.scalar(sa.select(work_items.c.error_message).where(work_items.c.id == item.id, died)) or ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,13 +35,6 @@ class LogFile(RotatingFileHandler):
         self.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
         self._level_before = logging.getLogger("speakerdb").level
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """A line, or nothing where it cannot be written."""
-        try:
-            super().emit(record)
-        except OSError:
-            self.handleError(record)
-
     def handleError(self, record: logging.LogRecord) -> None:
         """Nothing: a full disk is told of by what the command itself does."""
 

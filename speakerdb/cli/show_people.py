@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from speakerdb.cli.output import clock, facts, plural, table, when
-from speakerdb.cli.show import recording_name, say, show_speaker
+from speakerdb.cli.show import recording_name, say
 from speakerdb.reports.people import (
     ProfileDetails,
     ProfileStatistics,
@@ -20,8 +20,20 @@ from speakerdb.reports.people import (
 
 def show_speaker_details(console: Console, speaker: SpeakerDetails) -> None:
     """One speaker with its statistics and turns."""
-    show_speaker(console, speaker)
-    console.print(facts((("library", speaker.library), ("file", speaker.recording_path))))
+    console.print(
+        facts(
+            (
+                ("id", speaker.id),
+                ("name", speaker.name),
+                ("profile", speaker.profile_id and f"{speaker.profile_name} ({speaker.profile_id})"),
+                ("library", speaker.library),
+                ("recording", speaker.recording_id),
+                ("file", speaker.recording_path),
+                ("label", speaker.label),
+                ("speech", f"{speaker.speech_seconds:.1f} s"),
+            )
+        )
+    )
     rows = [
         (s.generation, s.state, _seconds(s.seconds), s.segments, _number(s.resultant), _number(s.agreement),
          _number(s.similarity), _number(s.limit), _verdict(s.outlier))

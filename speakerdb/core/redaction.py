@@ -108,7 +108,7 @@ class Redactor:
         if not equals or name not in LOG_FIELDS:
             return self.hashed(part)
         kept = all(bit in self._words or _NUMBER.fullmatch(bit) or _OWN_FRAME.fullmatch(bit) for bit in text.split(","))
-        return part
+        return part if kept else f"{name}={self.hashed(text)}"
 
 
 _STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d+)?")

@@ -305,7 +305,7 @@ class Extraction:
             error = type(error)(told) if one.item.attempts < work.MAX_ATTEMPTS else WorkerDied(told)
         if error.scope == "run":
             # Not this recording's fault: it waits until the model can be loaded.
-            work.give_back(tx, lease, [one.item], now)
+            work.give_back(tx, lease, [one.item], now, error=error)
             counted.unavailable.setdefault(generation, error)
         elif work.fail(tx, lease, one.item, error, now):
             counted.failed += 1

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from speakerdb.catalog import choosing, journal, leases, vectors, work
 from speakerdb.catalog.catalog import Catalog
+from speakerdb.catalog.choosing import Part
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.journal import MigrationRow
-from speakerdb.catalog.choosing import Part
 from speakerdb.catalog.leases import Lease
 from speakerdb.catalog.library import library_id
 from speakerdb.core.lifecycle import State
@@ -412,7 +412,7 @@ class Migrator:
             migration = self._active(tx, State.RUNNING, verb="pause" if paused else "resume")
             journal.update_migration(tx, migration.id, paused=paused, pause_reason=reason)
             kind = "migration-paused" if paused else "migration-resumed"
-            journal.record(tx, kind, self._who, self._catalog.now(), migration_id=migration.id, reason=reason)
+            journal.record(tx, kind, self._who, self._catalog.now(), migration_id=migration.id, why=reason)
 
     def _raise_fence(self, lease: Lease) -> None:
         with self._catalog.job(lease) as tx:

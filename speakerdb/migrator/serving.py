@@ -160,9 +160,10 @@ class Serving:
             ahead = {}
             for name in journal.live_generations(tx):
                 info = infos.get(_current(aliases, self._generations[name]))
-                if info is not None and info.newest and not vectors.has_version_from(tx, name, info.newest):
-                    if not journal.restored_since_rebuild(tx, name):
-                        ahead[name] = info.newest
+                if info is None or not info.newest or journal.restored_since_rebuild(tx, name):
+                    continue
+                if not vectors.has_version_from(tx, name, info.newest):
+                    ahead[name] = info.newest
         if ahead:
             with self._catalog.job() as tx:
                 for name, newest in ahead.items():

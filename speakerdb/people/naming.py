@@ -7,6 +7,7 @@ from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.library import SpeakerRow
 from speakerdb.catalog.people import PART, ProfileRow, find_profile, find_speaker
+from speakerdb.core.texts import flaw
 from speakerdb.errors import Conflict, InvalidInput, NotFound
 from speakerdb.people import splitting, undoing
 from speakerdb.people.splitting import Choice
@@ -245,13 +246,11 @@ class People:
 
 
 def checked_why(why: str | None) -> str | None:
-    """A reason that can be stored; a blank one is none. `InvalidInput` for one that is too long or cannot be stored."""
+    """A reason that can be stored; a blank one is none. `InvalidInput` for one that is too long, or holds what no name does."""
     if why is None or not why.strip():
         return None
-    if len(why) > MAX_WHY_LENGTH:
-        raise InvalidInput(f"A reason has at most {MAX_WHY_LENGTH} characters.", hint="Say it in fewer words.")
-    if "\0" in why or any("\ud800" <= character <= "\udfff" for character in why):
-        raise InvalidInput("The reason holds a character that cannot be stored.", hint="Write it without.")
+    if (found := flaw(why, MAX_WHY_LENGTH)) is not None:
+        raise InvalidInput(f"The reason {found}.", hint="Say it in other words.")
     return why
 
 

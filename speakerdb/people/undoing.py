@@ -135,7 +135,8 @@ def _speaker_split(tx: Transaction, event: Event) -> Inverse:
         splits.turns_changed(tx, row.recording_id, now)
 
     return Inverse(
-        f"The speaker {made.label!r} ({made.id}) goes; its {len(places):,} turns belong to {row.label!r} ({row.id}) again.",
+        f"The speaker {made.label!r} ({made.id}) goes; what it says ({len(places):,} turns, {made.speech_seconds:.1f} s)"
+        f" belongs to {row.label!r} ({row.id}) again.",
         effect,
     )
 

@@ -244,7 +244,7 @@ def contents(data: Path) -> dict[str, Any]:
         }  # fmt: skip
         for name in index.indices():
             for document in index.scan(name):
-                generation = name.removeprefix("speakers_")
+                generation = name.removeprefix("speakers_").partition(".r")[0]
                 assert document.version == versions[generation, document.id], (name, document.id)
     finally:
         index.close()

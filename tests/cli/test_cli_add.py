@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import CommandLine
 
 from speakerdb.errors import DatabaseUnavailable, InvalidTurns, MediaMissing
+from tests.cli.conftest import CommandLine
 
 Rttm = Callable[..., Path]
 

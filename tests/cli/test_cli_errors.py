@@ -11,10 +11,10 @@ from typing import Any
 
 import cli_fake
 import pytest
-from conftest import CommandLine
 
 from speakerdb import errors
 from speakerdb.cli.output import exit_code_of
+from tests.cli.conftest import CommandLine
 
 
 def every_error(root: type[errors.SpeakerDBError] = errors.SpeakerDBError) -> list[type[errors.SpeakerDBError]]:

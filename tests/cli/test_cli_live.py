@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from cli_fake import event
-from conftest import CommandLine
 from rich.console import Console
 
 from speakerdb.cli.live import LineView, LiveView
+from tests.cli.conftest import CommandLine
 
 
 def console(width: int = 120, terminal: bool = False) -> Console:

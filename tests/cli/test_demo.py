@@ -14,7 +14,6 @@ from typing import Any
 import cli_fake
 import numpy as np
 import pytest
-from conftest import CommandLine
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +26,7 @@ from speakerdb.errors import ConfigurationError, MediaUnreadable, ModelUnavailab
 from speakerdb.generations import V3, V4
 from speakerdb.settings import GenerationSettings
 from speakerdb.types import Span, Turn, Waveform
+from tests.cli.conftest import CommandLine
 
 RATE = 16_000
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from speakerdb import support
+from speakerdb import __version__, support
 from speakerdb.cli.main import app, main
 from speakerdb.cli.support import _verbs
 from speakerdb.core.redaction import Redactor, without_secrets
@@ -120,6 +120,7 @@ def token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_nothing_private_is_in_it(library: Library) -> None:
     library.log(
+        f"2026-05-01 10:00:00,123 INFO speakerdb.cli command-began verb=status pid=12 version={__version__}",
         f"2026-05-01 10:00:00,123 INFO speakerdb.cli command-ended verb=add exit=0 seconds=1.5 token={TOKEN}",
         "2026-05-01 10:00:00,123 WARNING speakerdb.cli command-ended verb=jane exit=6 code=media-missing",
         f"2026-05-01 10:00:00,123 WARNING jane.module {library.folder}/holiday tape of Lovelace.wav",
@@ -130,9 +131,10 @@ def test_nothing_private_is_in_it(library: Library) -> None:
     files = collected(library)
     assert leaks(files) == []
     log = files["log.txt"].decode()
+    assert f"command-began verb=status pid=12 version={__version__}\n" in log
     assert "command-ended verb=add exit=0 seconds=1.5 text-" in log
     assert "exit=6 code=media-missing" in log
-    assert log.count("\n") == 6
+    assert log.count("\n") == 7
 
 
 def test_what_helps_is_still_in_it(library: Library) -> None:
@@ -141,6 +143,7 @@ def test_what_helps_is_still_in_it(library: Library) -> None:
     assert status["serving"] == "v3"
     assert status["recordings"] == 1
     assert status["migration"]["state"] == "running"
+    assert {lease["state"] for lease in status["leases"]} <= {"free", "held", "expired", "gone"}
     events = json.loads(files["events.json"])
     kinds = {event["kind"] for event in events}
     assert {"speaker-renamed", "profile-created", "migration-paused"} <= kinds

@@ -58,7 +58,9 @@ def whole(db: SpeakerDB, count: int) -> None:
     assert rows(data, "SELECT count(*) FROM speakers") == rows(data, "SELECT count(*) FROM turns") == [(2 * count,)]
     assert rows(data, "SELECT state, count(*) FROM work_items GROUP BY state") == [("done", count)]
     assert db.index.indices()["speakers_v3"].documents == 2 * count
-    check = gates.equality(db.catalog, db.index, db.generations["v3"], db.catalog.now())
+    check = gates.equality(
+        db.catalog, db.index, db.generations["v3"], db.generations["v3"].index_name, db.catalog.now()
+    )
     assert check.verdict == "pass", check
 
 

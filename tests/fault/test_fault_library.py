@@ -313,7 +313,7 @@ def test_a_database_that_can_only_be_read(cli: CommandLine, monkeypatch: pytest.
 
 
 READ_ONLY = """
-import os, sys
+import os, sys, logging.handlers
 from speakerdb.cli.main import main
 import speakerdb.service, speakerdb.catalog.upgrade, speakerdb.models.spectral, alembic.command, alembic.config
 if os.geteuid() == 0:
@@ -345,7 +345,7 @@ def test_a_folder_that_can_only_be_read(cli: CommandLine) -> None:
             ran = subprocess.run(
                 [sys.executable, "-c", READ_ONLY, *args, "--json"], capture_output=True, text=True, cwd=cli.folder
             )
-            assert ran.returncode == exit_code, (args, ran)
+            assert ran.returncode == exit_code, (args, ran.stdout)
             assert f'"code": "{code}"' in ran.stdout
             assert '"hint": ""' not in ran.stdout
         new = subprocess.run(

@@ -131,8 +131,14 @@ def test_a_model_that_is_missing_leaves_its_work_queued(db: SpeakerDB, executor:
     assert (report.recordings_done, report.recordings_failed) == (2, 0)
     assert "no model" in " ".join(event.notice for event in told)
     assert db.progress("v3").recordings_queued == 1
+    (wait,) = db.status().waiting
+    assert (wait.generation, wait.reason, wait.recordings) == ("v3", "model-unavailable", 1)
+    assert "no model" in wait.message
     with pytest.raises(ModelUnavailable):
         db.work()
+    executor.answer = fake_extract
+    db.work()
+    assert db.status().waiting == ()
 
 
 def test_a_recording_that_changes_while_it_is_extracted_is_extracted_again(
@@ -212,7 +218,7 @@ def pool() -> Iterator[ProcessExecutor]:
 Items: TypeAlias = dict[str, tuple[str, int, str | None, str | None]]
 
 
-def drained(db: SpeakerDB, pool: Executor, function: Callable[[Task], Extracted], timeout: float = 120.0) -> Items:
+def drained(db: SpeakerDB, pool: Executor, function: Callable[[Task], Extracted], timeout: float = 240.0) -> Items:
     """Work through the queue with another function in the place of `extract`; how every item ended."""
     extraction = Extraction(db.catalog, pool, db.generations, load=Loader(), timeout=timeout, function=function)
     with db.catalog.holding("work") as lease:

@@ -312,6 +312,7 @@ class TestOffline:
             load_first(spec, lambda c: c, allow_unknown=False, store=ModelStore(tmp_path / "m"), offline=True)
         assert spec.id in caught.value.message
         assert str(spec.revision) in caught.value.message
+        assert "models.offline" in caught.value.message
         assert all(f"`speakerdb models {verb}" in caught.value.hint for verb in ("fetch", "pack", "install"))
         assert [a["outcome"] for a in caught.value.details["attempts"]] == ["not-found", "not-found", "offline"]
         assert hub.asked == []

@@ -1,0 +1,165 @@
+"""Every verb once on a real library: with `--json` one document on standard output and nothing else, without it some text,
+and the exit code that was meant. Sound and networks are real (generated voices, spectral models); only the hub is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from fault_kit import CommandLine, make_command_line
+from synthetic_voices import make_library, make_recording, write_settings
+
+from speakerdb.cli.main import app, main
+
+Words = list[object]
+
+
+class Day:
+    """A library, and a command for each verb that fits the state it is in by then. The order is that of a working day."""
+
+    def __init__(self, cli: CommandLine) -> None:
+        self.cli = cli
+        self.media = cli.folder / "media"
+        self.list = cli.folder / "list.txt"
+
+    def speaker(self, number: int = 0) -> str:
+        return str(sorted(each["id"] for each in self.cli.ok("speakers", "list"))[number])
+
+    def profile(self, name: str) -> str:
+        return next(str(each["id"]) for each in self.cli.ok("profiles", "list") if each["name"] == name)
+
+    def recording(self, stem: str) -> str:
+        return next(str(r["id"]) for r in self.cli.ok("recordings", "list") if Path(str(r["path"])).stem == stem)
+
+    def commands(self) -> Iterator[tuple[str, Callable[[], Words], int]]:
+        """Verb, its arguments as they are then, and the exit code."""
+        nothing: Callable[[], Words] = list
+        yield "db upgrade", nothing, 0
+        yield "add", lambda: [self.media], 0
+        yield "recordings list", nothing, 0
+        yield "status", nothing, 0
+        yield "work", nothing, 0
+        yield "speakers list", nothing, 0
+        yield "speakers show", lambda: [self.speaker()], 0
+        yield "match", lambda: ["--speaker", self.speaker()], 0
+        yield "profiles create", lambda: ["Ada", "--why", "first guest"], 0
+        yield "profiles create", lambda: ["Eve"], 0
+        yield "speakers assign", lambda: [self.speaker(), self.profile("Ada")], 0
+        yield "speakers unassign", lambda: [self.speaker()], 0
+        yield "undo", lambda: ["--yes"], 0
+        yield "speakers rename", lambda: [self.speaker(), "Ada L.", "--why", "heard it"], 0
+        yield "profiles rename", lambda: [self.profile("Ada"), "Ada Lovelace"], 0
+        yield "profiles merge", lambda: [self.profile("Eve"), self.profile("Ada Lovelace")], 0
+        yield "profiles list", nothing, 0
+        yield "profiles show", lambda: [self.profile("Ada Lovelace")], 0
+        yield "profiles create", lambda: ["Nobody"], 0
+        yield "profiles delete", lambda: [self.profile("Nobody"), "--yes"], 0
+        yield "speakers split", lambda: [self.speaker(), "--turns", "1"], 0
+        yield "undo", lambda: ["--yes"], 0
+        yield "work", nothing, 0
+        yield "explain", lambda: [self.speaker()], 0
+        yield "explain", lambda: [self.recording("talk01")], 0
+        yield "plot", lambda: ["speech", "--out", self.cli.folder / "speech.svg"], 0
+        yield "media check", nothing, 0
+        yield "media relocate", lambda: [self.media, self._moved()], 0
+        yield "media accept", lambda: [self.recording("talk00"), "--yes"], 0
+        yield "backup", lambda: [self.cli.folder / "kept.db"], 0
+        yield "migrate start", lambda: ["--to", "v4", "--detach", "--part", "50%"], 0
+        yield "migrate pause", lambda: ["--reason", "quiet hours"], 0
+        yield "migrate resume", nothing, 0
+        yield "work", self._broken, 6
+        yield "migrate status", nothing, 0
+        yield "migrate retry", lambda: ["--code", "media-missing", "--why", "looked again"], 0
+        yield "work", nothing, 6
+        yield "migrate waive", lambda: ["--why", "lost", "--list", self._listed("talk02")], 0
+        yield "migrate finalize", lambda: ["--yes"], 0
+        yield "migrate rollback", lambda: ["--yes"], 0
+        yield "migrate start", lambda: ["--to", "v4", "--detach"], 0
+        yield "migrate cancel", lambda: ["--yes"], 0
+        yield "migrate start", lambda: ["--to", "v4", "--force", "--yes"], 6
+        yield "migrate waive", lambda: ["--why", "lost", "--code", "media-missing"], 0
+        yield "migrate finalize", lambda: ["--yes"], 0
+        yield "migrate retire", lambda: ["--yes"], 0
+        yield "index rebuild", lambda: ["--all"], 0
+        yield "events", lambda: ["--kind", "item-waived"], 0
+        yield "remove", lambda: [self.recording("talk02")], 0
+        yield "restore", lambda: [self.cli.folder / "kept.db", "--yes"], 0
+        yield "index rebuild", lambda: ["--all", "--yes"], 0
+        yield "models list", nothing, 0
+        yield "models verify", nothing, 0
+        yield "models clear", lambda: ["--yes"], 0
+        yield "support-bundle", lambda: ["--out", self.cli.folder / "bundle.zip"], 0
+
+    def _moved(self) -> Path:
+        new = self.cli.folder / "moved"
+        self.media.rename(new)
+        self.media = new
+        return new
+
+    def _broken(self) -> Words:
+        (self.media / "talk02.wav").unlink()
+        return []
+
+    def _listed(self, stem: str) -> Path:
+        self.list.write_text(f"# lost\n{self.recording(stem)}\n", encoding="utf-8")
+        return self.list
+
+
+ELSEWHERE = {
+    "demo": "tests/cli/test_demo.py and test_demo_acceptance.py",
+    "doctor": "tests/doctor",
+    "models fetch": "tests/models, with a hub that is not one",
+    "models pack": "tests/models",
+    "models install": "tests/models",
+}
+"""Verbs that need torch, or a hub, and where they are run."""
+
+
+def verbs(group: Any = None, prefix: str = "") -> Iterator[str]:
+    group = group or typer.main.get_command(app)
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from verbs(command, f"{prefix}{name} ")
+        else:
+            yield prefix + name
+
+
+@pytest.fixture
+def day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Day:
+    media = tmp_path / "media"
+    for number, made in enumerate(make_library(media, 2, seconds=1.5)):
+        made.path.with_suffix(".rttm").exists() or pytest.fail(f"no turns beside recording {number}")
+    make_recording(media, "talk02", [("A", 1, 2.0), ("B", 2, 2.0)])
+    (media / "all.rttm").unlink(missing_ok=True)
+    write_settings(tmp_path / "speakerdb.toml", batch=16)
+    return Day(make_command_line(tmp_path, monkeypatch, capsys))
+
+
+def test_a_day_with_json(day: Day) -> None:
+    for verb, words, code in day.commands():
+        given = words()
+        ran = day.cli(*verb.split(), *given)
+        assert ran.exit_code == code, (verb, given, ran)
+        document = json.loads(ran.out)
+        assert document is not None, verb
+        if code and verb != "migrate start":
+            assert "media-missing" in ran.out, (verb, ran)
+
+
+def test_the_same_day_as_text(day: Day) -> None:
+    for verb, words, code in day.commands():
+        given = [str(each) for each in words()]
+        found = main([*verb.split(), *given])
+        out, err = day.cli.capsys.readouterr()
+        assert found == code, (verb, given, out, err)
+        assert (out + err).strip(), verb
+        assert not out.startswith("{"), verb
+        assert "Traceback" not in err
+
+
+def test_no_verb_is_left_out(day: Day) -> None:
+    assert {verb for verb, _, _ in day.commands()} | set(ELSEWHERE) == set(verbs())

@@ -187,6 +187,11 @@ def held(data: Path, lease: str) -> bool:
         return False  # there is no such file or table yet
 
 
+def plain(name: str) -> str:
+    """A concrete index as it was first called: one that was built again beside it has the rebuild's number at its end."""
+    return name.partition(".r")[0]
+
+
 def contents(data: Path) -> dict[str, Any]:
     """What the library holds, by names instead of made-up ids, so that two libraries of one input can be compared.
 
@@ -233,9 +238,10 @@ def contents(data: Path) -> dict[str, Any]:
     versions = {(g, e): v for g, e, v in query(data, "SELECT generation, entity_id, version FROM projections")}
     index = EmbeddedIndex(data / "index.db")
     try:
-        found["aliases"] = dict(index.aliases())
+        found["aliases"] = {alias: tuple(map(plain, names)) for alias, names in index.aliases().items()}
+        assert len({plain(name) for name in index.indices()}) == len(index.indices()), "a rebuild left an index behind"
         found["documents"] = {
-            name: sorted(
+            plain(name): sorted(
                 (entity[d.id], d.kind.value, recording.get(d.recording_id or ""), entity.get(d.profile_id or ""),
                  None if d.vector is None else d.vector.tobytes())
                 for d in index.scan(name)
@@ -244,7 +250,7 @@ def contents(data: Path) -> dict[str, Any]:
         }  # fmt: skip
         for name in index.indices():
             for document in index.scan(name):
-                generation = name.removeprefix("speakers_").partition(".r")[0]
+                generation = plain(name).removeprefix("speakers_")
                 assert document.version == versions[generation, document.id], (name, document.id)
     finally:
         index.close()

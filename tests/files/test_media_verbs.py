@@ -93,13 +93,14 @@ def test_relocate(cli: CommandLine) -> None:
     ran = cli("work")
     assert ran.json["recordings_failed"] == COUNT
     before = everything(cli.data)
+    assert "talk01.wav does not exist" in cli("media", "relocate", media, disk, "--dry-run").out
     exit_code, out, _ = text(cli, "media", "relocate", media, disk, "--dry-run")
     assert (exit_code, f"3 of 4 recordings would move from {media} to {disk}" in out) == (6, True)
     assert everything(cli.data) == before
     exit_code, out, _ = text(cli, "media", "relocate", media, disk, "--why", "a new disk")
     assert exit_code == 6
     assert "1 recording left as they are" in out
-    assert "talk01.wav does not exist" in out
+    assert "media-missing" in out
     assert "next: `speakerdb work` extracts 3 items that had failed without the file." in out
     assert cli.ok("work")["recordings_done"] == 3
     (cli.folder / "lost.wav").rename(lost)

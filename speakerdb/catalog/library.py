@@ -268,25 +268,6 @@ def searchable_speakers(tx: Transaction, generation: str, ids: Iterable[str]) ->
     return {row[0]: (SpeakerRow(*row[:-1]), row[-1]) for row in rows}
 
 
-def list_speakers(
-    tx: Transaction,
-    *,
-    recording: str | None = None,
-    profile: str | None = None,
-    library: str | None = None,
-    limit: int | None = None,
-) -> list[SpeakerRow]:
-    """Speakers of a recording, a profile or a library (by id), in the order their recordings came, then by label."""
-    query = _speaker_columns.order_by(recordings.c.created_at, speakers.c.recording_id, speakers.c.label)
-    if recording is not None:
-        query = query.where(speakers.c.recording_id == recording)
-    if profile is not None:
-        query = query.where(speakers.c.profile_id == profile)
-    if library is not None:
-        query = query.where(recordings.c.library_id == library)
-    return [SpeakerRow(*row) for row in tx.execute(query.limit(limit))]
-
-
 def list_recordings(tx: Transaction, *, library: str | None = None, limit: int | None = None) -> list[RecordingView]:
     """Recordings with library name and counts of turns and speakers."""
     turn_count = sa.select(sa.func.count()).where(turns.c.recording_id == recordings.c.id).scalar_subquery()

@@ -104,23 +104,30 @@ def take(
     """Take the next items by priority, and count the attempt. The transaction touched the lease first.
 
     Items of a migration to a generation in `paused` stay, as does everything of the generations in `without`.
-    An item that was tried before is taken alone: if it kills its worker again, it takes nobody with it.
+    An item that was tried before waits behind those of its priority that were not: one that hangs stops nobody. It is
+    taken alone: if it kills its worker again, it takes nobody with it.
     """
     query = (
-        sa.select(work_items.c.id, work_items.c.recording_id, work_items.c.generation, work_items.c.attempts)
+        sa.select(
+            work_items.c.id,
+            work_items.c.recording_id,
+            work_items.c.generation,
+            work_items.c.attempts,
+            work_items.c.priority,
+        )
         .where(work_items.c.state == "queued")
         .order_by(work_items.c.priority, work_items.c.id)
-        .limit(limit)
     )
     if paused:
         query = query.where(~((work_items.c.reason == "migration") & work_items.c.generation.in_(list(paused))))
     if without:
         query = query.where(work_items.c.generation.not_in(list(without)))
-    rows = tx.execute(query).all()
-    if rows and rows[0].attempts > 0:
-        rows = rows[:1]
-    else:
-        rows = [row for row in rows if row.attempts == 0]
+    rows = tx.execute(query.where(work_items.c.attempts == 0).limit(limit)).all()
+    tried = query.where(work_items.c.attempts > 0).limit(1)
+    if rows:
+        # All that the queue holds of a higher priority was tried before, so this reads no more than those.
+        tried = tried.where(work_items.c.priority < rows[0].priority)
+    rows = tx.execute(tried).all() or rows
     items = [Item(row.id, row.recording_id, row.generation, row.attempts + 1) for row in rows]
     if items:
         tx.execute(_take, {"ids": [item.id for item in items], "epoch": lease.epoch})

@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Sequence
+from numbers import Real
 
 from speakerdb.core.texts import MAX_NAME_LENGTH, flaw
 from speakerdb.errors import InvalidTurns, NeedsTurns
@@ -113,6 +114,35 @@ def turns_of_items(items: Sequence[object], *, what: str = "Item", texts: bool =
     Raises `InvalidTurns` with ``details["item"]`` (the first is 1).
     """
     return tuple(_json_turn(item, number, what, texts) for number, item in enumerate(items, start=1))
+
+
+def turns_given(given: object) -> tuple[Turn, ...]:
+    """The turns that a program gave. `InvalidTurns` for anything but some `Turn`, with the way there from what pyannote
+    returns; which turns can be used is for `validate`.
+    """
+    kind = type(given).__name__
+    # Told apart by what they offer: pyannote is not imported for this.
+    for attribute, name in (("speaker_diarization", "output.speaker_diarization"), ("itertracks", "annotation")):
+        if hasattr(given, attribute):
+            raise InvalidTurns(
+                f"A {kind} of pyannote is not a list of turns.",
+                hint=f"Give `[Turn(s.start, s.end, speaker) for s, _, speaker in {name}.itertracks(yield_label=True)]`,"
+                " or add a JSON file of `output.serialize()` with `speakerdb add FILE --turns FILE`.",
+            )
+    hint = "Give a list of `speakerdb.types.Turn(start, end, speaker)`, in seconds."
+    if isinstance(given, dict) and "diarization" in given:
+        hint = f"{hint[:-1]}, made of its list diarization; or add it as a JSON file with `speakerdb add FILE --turns FILE`."
+    if isinstance(given, (str, bytes, dict)) or not isinstance(given, Iterable):
+        raise InvalidTurns(f"The turns are a {kind}, not a list of turns.", hint=hint)
+    turns: list[Turn] = []
+    for number, turn in enumerate(given, start=1):
+        if not isinstance(turn, Turn):
+            raise InvalidTurns(f"Turn {number} is a {type(turn).__name__}, not a Turn.", hint=hint, item=number)
+        if not (isinstance(turn.start, Real) and isinstance(turn.end, Real) and isinstance(turn.speaker, str)):
+            raise InvalidTurns(f"Turn {number} is not two numbers and a text: {turn}.", hint=hint, item=number)
+        plain = type(turn.start) is type(turn.end) is float  # a database does not take numpy's numbers
+        turns.append(turn if plain else Turn(float(turn.start), float(turn.end), turn.speaker))
+    return tuple(turns)
 
 
 def validate(turns: Iterable[Turn], duration: float | None) -> tuple[Turn, ...]:

@@ -46,6 +46,7 @@ class Bulk:
         self._dry_run = dry_run
         self._refused_file = RefusedFile(refused)
         self._seen: set[int] = set()
+        self._would_make: set[tuple[str, str]] = set()
         self._counts: Counter[str] = Counter()
         self._codes: Counter[str] = Counter()
         self._sample: list[RefusedEntry] = []
@@ -89,7 +90,7 @@ class Bulk:
         if not any(isinstance(each, Ready) for each in part):
             return [each for each in part if isinstance(each, Refused)]
         with self._catalog.read() if self._dry_run else self._catalog.change() as tx:
-            writer = PartWriter(tx, self._who, self._catalog.now(), dry_run=self._dry_run)
+            writer = PartWriter(tx, self._who, self._catalog.now(), dry_run=self._dry_run, would_make=self._would_make)
             return writer.write_all(part)
 
     def _only_once(self, each: Ready | Refused) -> Ready | Refused:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from speakerdb.catalog import intake, journal, library, people, schema, vectors
 from speakerdb.catalog.catalog import Catalog
+from speakerdb.core.turns import turns_given
 from speakerdb.errors import InvalidInput
 from speakerdb.ingest.bulk import Bulk
 from speakerdb.ingest.entries import Given
@@ -44,9 +45,12 @@ class Ingest:
         """
         if path is None and waveform is None:
             raise InvalidInput("A recording needs a media file or a waveform.")
+        if waveform is not None and waveform.sample_rate <= 0:
+            raise InvalidInput(f"A waveform cannot have a sample rate of {waveform.sample_rate} Hz.")
         seconds = None if waveform is None else len(waveform.samples) / waveform.sample_rate
+        checked = turns_given(turns)
         given = Given(
-            None if path is None else Path(path), lambda: (turns, 0), recording_id, library_name,
+            None if path is None else Path(path), lambda: (checked, 0), recording_id, library_name,
             all_names(names or {}), seconds=seconds,
         )  # fmt: skip
         ready = self._looking.one(given)

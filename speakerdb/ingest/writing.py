@@ -51,13 +51,24 @@ class Plan:
 class PartWriter:
     """Writes recordings in one transaction, from what it read once for all of them."""
 
-    def __init__(self, tx: Transaction, who: str, now: int, *, single: bool = False, dry_run: bool = False) -> None:
-        """`single`: a person named this one recording: names replace names, and what was waived is tried again."""
+    def __init__(
+        self,
+        tx: Transaction,
+        who: str,
+        now: int,
+        *,
+        single: bool = False,
+        dry_run: bool = False,
+        would_make: set[tuple[str, str]] | None = None,
+    ) -> None:
+        """`single`: a person named this one recording: names replace names, and what was waived is tried again.
+        `would_make`: profiles that a dry run has counted already, by library and name."""
         self._tx = tx
         self._who = who
         self._now = now
         self._single = single
         self._dry_run = dry_run
+        self._would_make = set() if would_make is None else would_make
         self._live = journal.live_generations(tx)
         self._libraries: dict[str, str] = {}
         self._profiles: dict[tuple[str, str], str] = {}
@@ -249,7 +260,8 @@ class PartWriter:
         if not self._may(voice, "profile", found or TO_BE_MADE, touched, written):
             return None
         if found is None:
-            written.profiles_made += 1
+            written.profiles_made += (home, text) not in self._would_make
+            self._would_make.add((home, text))
             found = TO_BE_MADE if self._dry_run else self._make_profile(home, text)
         self._profiles[home, text] = found
         return found
@@ -300,7 +312,7 @@ class PartWriter:
         found = self._libraries.get(name)
         if found is None:
             if self._dry_run:
-                found = library.find_library(self._tx, library.storable(name, "library")) or TO_BE_MADE
+                found = library.find_library(self._tx, library.storable(name, "library")) or TO_BE_MADE + name
             else:
                 found = library.ensure_library(self._tx, name, self._now)
             self._libraries[name] = found

@@ -18,8 +18,11 @@ SHOWN = 5
 
 
 def watermark(catalog: Catalog, generation: Generation) -> int:
-    """Now; or the highest version there is, where a clock that was moved back has left versions ahead of it."""
-    with catalog.read() as tx:
+    """Now; or the highest version there is, where a clock that was moved back has left versions ahead of it.
+
+    Writers in flight are waited for: what they commit has the time at which they began.
+    """
+    with catalog.job() as tx:
         return max(catalog.now(), vectors.newest_version(tx, generation.name))
 
 

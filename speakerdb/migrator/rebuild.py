@@ -101,6 +101,10 @@ class Rebuild:
     ) -> tuple[str, int, int, bool]:
         """The new index, its documents, how many of them were late, and whether the serving alias moved."""
         new, token = self._make(lease, generation)
+        with self._catalog.job(lease):
+            # As in `gates.watermark` no writer is in flight. Where versions are ahead of the clock, what is new is not: it
+            # is told by the time alone.
+            since = self._catalog.now()
         mark = gates.watermark(self._catalog, generation)
         documents = self._fill(lease, generation, token, on_progress)
         self._prove(lease, generation, new, mark, on_progress, documents)

@@ -52,14 +52,31 @@ def test_a_recording_that_was_tried_before_is_taken_alone(catalog: Catalog, leas
 def test_a_recording_that_kills_its_worker_fails_after_three_attempts(catalog: Catalog, lease: Lease) -> None:
     add(catalog, "deadly")
     add(catalog, "innocent")
-    for _ in range(work.MAX_ATTEMPTS):
-        taken = take(catalog, lease, 1)
-        assert names(taken) == ["deadly"]
+    assert names(take(catalog, lease, 1)) == ["deadly"]
+    lease = _succeed(catalog, lease)
+    (innocent,) = take(catalog, lease, 1)
+    assert innocent.recording_id == "innocent"
+    with catalog.job(lease) as tx:
+        assert work.finish(tx, lease, innocent, 1, catalog.now())
+    for _ in range(work.MAX_ATTEMPTS - 1):
+        assert names(take(catalog, lease)) == ["deadly"]
         lease = _succeed(catalog, lease)
     with catalog.read() as tx:
         (failure,) = work.failures(tx)
     assert (failure.recording_id, failure.code, failure.attempts) == ("deadly", "worker-died", 3)
-    assert names(take(catalog, lease)) == ["innocent"]
+    assert take(catalog, lease) == []
+
+
+def test_what_was_tried_before_waits_behind_its_priority_and_no_further(catalog: Catalog, lease: Lease) -> None:
+    for name in ("hangs", "next", "last"):
+        add(catalog, name)
+    (item,) = take(catalog, lease, 1)
+    with catalog.job(lease) as tx:
+        assert not work.fail(tx, lease, item, WorkerDied("it hung"), catalog.now())
+        work.enqueue(tx, "last", ["v3"], "changed", catalog.now())
+    assert names(take(catalog, lease, 1)) == ["next"]
+    assert names(take(catalog, lease)) == ["hangs"]
+    assert names(take(catalog, lease)) == ["last"]
 
 
 def test_transient_errors_are_tried_again_and_others_are_not(catalog: Catalog, lease: Lease) -> None:

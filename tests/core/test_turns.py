@@ -6,11 +6,19 @@ import json
 import math
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speakerdb.core.turns import END_TOLERANCE_SECONDS, parse_json_turns, parse_rttm, turns_digest, validate
+from speakerdb.core.turns import (
+    END_TOLERANCE_SECONDS,
+    parse_json_turns,
+    parse_rttm,
+    turns_digest,
+    turns_given,
+    validate,
+)
 from speakerdb.errors import InvalidTurns, NeedsTurns
 from speakerdb.types import Turn
 
@@ -213,3 +221,38 @@ def test_the_digest_knows_who_talks_when_and_not_the_order(turns: list[Turn], sh
     ):
         if other not in rest:
             assert turns_digest([*rest, other]) != turns_digest(turns)
+
+
+class _Annotation:
+    def itertracks(self, yield_label: bool = False) -> list[object]:
+        raise AssertionError("it is not read")
+
+
+class _DiarizeOutput:
+    speaker_diarization = _Annotation()
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        (_DiarizeOutput(), "in output.speaker_diarization.itertracks(yield_label=True)"),
+        (_DiarizeOutput(), "output.serialize()"),
+        (_Annotation(), "in annotation.itertracks(yield_label=True)"),
+        ({"diarization": [{"start": 0.0, "end": 1.0, "speaker": "A"}]}, "its list diarization"),
+        ({"A": Turn(0, 1, "A")}, "speakerdb.types.Turn(start, end, speaker)"),
+        ("SPEAKER a 1 0 1", "speakerdb.types.Turn"),
+        (None, "speakerdb.types.Turn"),
+        ([(0.0, 1.0, "A")], "speakerdb.types.Turn"),
+        ([Turn("0", 1.0, "A")], "speakerdb.types.Turn"),  # type: ignore[arg-type]
+        ([Turn(0.0, 1.0, 7)], "speakerdb.types.Turn"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_a_program_gives_instead_of_turns_is_refused_with_the_way_to_them(given: object, hint: str) -> None:
+    with pytest.raises(InvalidTurns) as caught:
+        turns_given(given)
+    assert hint in caught.value.hint
+
+
+def test_turns_of_numpy_numbers_become_plain_ones() -> None:
+    (turn,) = turns_given(iter([Turn(np.float32(0.5), np.int64(2), "A")]))  # type: ignore[arg-type]
+    assert (type(turn.start), type(turn.end), turn) == (float, float, Turn(0.5, 2.0, "A"))

@@ -174,3 +174,19 @@ def test_adding_an_unchanged_recording_tries_what_failed_again(db: SpeakerDB, me
         real.add(media, two_voices())
         assert real.work().recordings_done == 1
         assert np.isfinite(real.progress().audio_seconds_done)
+
+
+def test_a_pyannote_object_instead_of_turns_is_refused_before_anything_is_opened(db: SpeakerDB, tmp_path: Path) -> None:
+    class DiarizeOutput:
+        speaker_diarization = exclusive_speaker_diarization = None
+
+    before = counts(db)
+    with pytest.raises(InvalidTurns, match="DiarizeOutput") as caught:
+        db.add(tmp_path / "not-there.wav", DiarizeOutput())  # type: ignore[arg-type]
+    assert "output.serialize()" in caught.value.hint
+    assert counts(db) == before
+
+
+def test_a_waveform_without_a_sample_rate_is_refused(db: SpeakerDB) -> None:
+    with pytest.raises(InvalidInput, match="0 Hz"):
+        db.add(None, two_voices(), waveform=Waveform(np.zeros(16000, np.float32), 0))

@@ -109,3 +109,26 @@ def test_names_given_alone_are_events_where_they_change_something(db: SpeakerDB,
     db.add(file, turns, names={"A": "Anna"})
     renamed = [e["data"] for e in db.events() if e["kind"] == "speaker-renamed"]
     assert renamed == [{"old": "Ann", "new": "Anna"}]
+
+
+def test_a_speaker_that_a_split_made_and_an_undo_removed_is_forgotten_too(
+    db: SpeakerDB, data: Path, tmp_path: Path
+) -> None:
+    turns = [{"start": n * 0.5, "end": n * 0.5 + 0.5, "speaker": "A"} for n in range(4)]
+    kit.sound(tmp_path / "a.wav")
+    kit.manifest(tmp_path / "m.jsonl", [{"id": "goes", "path": "a.wav", "turns": turns}])
+    db.ingest.bring_in([tmp_path / "m.jsonl"])
+    (first,) = db.speakers(recording="goes")
+    made = db.people.split(first.id, Choice(turns="1-2")).speaker_id
+    assert made is not None
+    second = db.people.split(made, Choice(turns="1")).speaker_id
+    assert second is not None
+    for speaker in (made, second):
+        db.people.rename_speaker(speaker, NAMES[0])
+        db.people.undo(why=NAMES[3])
+    db.people.undo()  # the second split
+    db.people.undo()  # the first
+    assert [s.id for s in db.speakers(recording="goes")] == [first.id]
+    db.remove("goes")
+    assert holding(data, "Unmistakable", *NAMES, made, second).keys() <= {"catalog.db/projections"}
+    assert [e["kind"] for e in db.events(limit=100) if e.get("entity") in (made, second)] == []

@@ -538,3 +538,17 @@ def test_media_is_looked_at_in_threads_ahead_of_the_writer(
     monkeypatch.setattr(Looking, "part", noted)
     db.ingest.bring_in([kit.library(tmp_path, 8)])
     assert threading.get_ident() not in threads
+
+
+def test_a_dry_run_counts_the_profiles_of_all_its_parts_once(
+    db: SpeakerDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "PART_RECORDINGS", 2)
+    path = kit.library(tmp_path, 6)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for number, line in enumerate(lines):
+        label = line["turns"][0]["speaker"]
+        line |= {"library": f"lib {number % 2}", "speakers": {label: {"profile": "Ada"}}}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert db.ingest.bring_in([path], dry_run=True).profiles_made == 2
+    assert db.ingest.bring_in([path]).profiles_made == 2

@@ -86,7 +86,7 @@ def restore(
     target.parent.mkdir(parents=True, exist_ok=True)
     _refuse_full(backup, target.parent)
     copies.sweep(target.parent, target.name)
-    kept = _keep(database, target) if target.exists() else None
+    kept, replaces = None, target.exists()
     ready = target.with_name(f"{target.name}.restoring")
     source, copy = copies.readable(backup), Database(f"sqlite:///{ready}")
     try:
@@ -95,6 +95,7 @@ def restore(
             copy, epoch=copies.highest_epoch(database), path=str(backup), made_at=info.made_at, who=who, why=why
         )
         refuse_in_use(locks)
+        kept = _keep(database, target) if replaces else None
         copies.put_back(copy, database, on_progress)
     finally:
         source.close()
@@ -109,7 +110,11 @@ def restore(
 def refuse_in_use(locks: Path) -> None:
     """`LibraryInUse` while another process of this machine has the library open."""
     if alive := others(locks):
-        raise LibraryInUse(f"{len(alive)} other processes have this library open: {', '.join(alive[:5])}.")
+        pids = ", ".join(each.partition("-")[0] for each in alive[:5])
+        raise LibraryInUse(
+            f"Process {pids} has this library open." if len(alive) == 1 else
+            f"{len(alive)} other processes have this library open: {pids}."
+        )  # fmt: skip
 
 
 def stamp() -> str:
@@ -122,9 +127,9 @@ def _keep(database: Database, target: Path) -> Path:
     try:
         kept = target.with_name(f"{target.name}.before-{stamp()}")
         copies.copy_out(database, kept)
-    except StorageFull:
-        raise
     except BackendError:
+        if copies.is_sound(database):
+            raise  # it is the copy that could not be written
         kept = target.with_name(f"{target.name}.damaged-{stamp()}")
         database.close()
         for ending in ("-wal", "-shm", ""):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from speakerdb.core import health
 from speakerdb.core.health import Facts, GenerationFacts, MigrationFacts
 from speakerdb.core.lifecycle import State
 from speakerdb.core.pace import SLICES, WINDOW_SECONDS, pace
-from speakerdb.errors import AliasMissing, SpeakerDBError
+from speakerdb.errors import AliasMissing, ConfigurationError, SpeakerDBError
 from speakerdb.extraction.drain import LEASE_NAME as WORK_LEASE
 from speakerdb.index.port import VectorIndex
 from speakerdb.migrator import Serving
@@ -115,11 +115,7 @@ class Overview:
 
     def migration(self) -> MigrationView | None:
         """The newest migration."""
-        with self._catalog.read() as tx:
-            found = journal.newest(tx, SERVING_ALIAS)
-        if found is None:
-            return None
-        seen = self._look(only={found.target})
+        seen = self._look(migration_only=True)
         return None if seen.migration is None else _view(seen, seen.migration)
 
     # What happened
@@ -152,17 +148,20 @@ class Overview:
 
     # Small parts
 
-    def _look(self, only: Collection[str] | None = None) -> _Seen:
-        """Read everything once. With `only`, what is counted is counted for these generations alone."""
+    def _look(self, *, migration_only: bool = False) -> _Seen:
+        """Read everything once. With `migration_only`, what is counted is counted for the newest migration's target alone."""
         indices, faults = self._indices()
         serving, index, alias_faults = self._alias()
         stated = self._serving.stated()
+        left_over = {} if indices is None else self._serving.left_over()
         with self._catalog.read() as tx:
             now = self._catalog.now()
             held = {one.name: one for one in activity.lease_views(tx, self._catalog, now)}
             newest = journal.newest(tx, SERVING_ALIAS)
-            live = tuple(name for name in journal.live_generations(tx) if only is None or name in only)
-            wanted = dict.fromkeys([*live, *(only or ())])
+            # In this transaction: another process may start a migration between two of them.
+            only = {newest.target} if migration_only and newest is not None else set()
+            live = tuple(name for name in journal.live_generations(tx) if not migration_only or name in only)
+            wanted = dict.fromkeys([*live, *only])
             queues = activity.queues(tx, journal.paused_targets(tx))
             groups = _groups(tx, list(wanted))
             model_faults = {
@@ -177,7 +176,7 @@ class Overview:
                 for name in live
             )  # fmt: skip
             works = held.get(WORK_LEASE)
-            counts = library.counts(tx) if only is None else {}
+            counts = {} if migration_only else library.counts(tx)
             lag = 0
             if newest is not None and newest.state not in (State.RETIRED, State.CANCELLED):
                 lag = vectors.lacking(tx, newest.source)
@@ -193,6 +192,7 @@ class Overview:
                 disk_free=shutil.disk_usage(self._data_dir).free,
                 disk_floor=self._disk_floor,
                 old_cache=os.environ.get("PYANNOTE_CACHE"),
+                left_over=left_over,
             )
             return _Seen(
                 facts=facts,
@@ -216,9 +216,10 @@ class Overview:
             state = self._serving.resolve(fresh=True)
         except SpeakerDBError as error:
             command = ""
-            if isinstance(error, AliasMissing):
+            if isinstance(error, (AliasMissing, ConfigurationError)):
                 stated = self._serving.stated()
-                command = f"speakerdb index rebuild {stated}" if stated is not None else health.WORK
+                serve = "" if error.details.get("targets") == [] else " --serve"
+                command = f"speakerdb index rebuild {stated}{serve}" if stated is not None else health.WORK
             return None, None, [Problem(error.code, "error", f"{error.message} {error.hint}".strip(), command)]
         return state.generation.name, state.index, []
 
@@ -254,6 +255,7 @@ class Overview:
             documents_waiting=progress.documents_waiting,
             rejected=refused,
             rejection=why,
+            misled=None if indices is None else self._serving.misled(self._generations[name]),
             model_fault=fault,
             errors=errors,
         )
@@ -327,7 +329,7 @@ def _next_step(row: MigrationRow, progress: Progress) -> str:
         if progress.recordings_queued or progress.documents_waiting:
             return "speakerdb work"
         if progress.recordings_failed:
-            return "speakerdb migrate retry, or speakerdb migrate waive --why REASON"
+            return "speakerdb migrate retry, or speakerdb migrate waive --code CODE --why TEXT"
         return "speakerdb migrate finalize"
     if row.state is State.FINALIZED:
         return "speakerdb migrate retire, when no roll-back will be needed"

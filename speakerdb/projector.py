@@ -79,7 +79,7 @@ class Projector:
             if journal.is_replacing(tx, generation.name):
                 return ProjectionReport()  # it may have gone to the index that leaves: the next step writes it again
             vectors.acknowledge(tx, generation.name, written + confirmed)
-            vectors.overtake(tx, generation.name, ahead)
+            vectors.overtake(tx, generation.name, ahead, self._catalog.now())
             vectors.reject(tx, generation.name, refused)
         return ProjectionReport(len(written), len(confirmed), len(ahead), len(refused))
 

@@ -6,6 +6,7 @@ alone is enough to run.
 
 from __future__ import annotations
 
+import difflib
 import getpass
 import json
 import os
@@ -279,6 +280,17 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
         raise ConfigurationError(f"The settings cannot be used: {problems}.") from error
+
+
+def unknown_variables() -> dict[str, str | None]:
+    """`SPEAKERDB_…` variables that are no setting, so nothing reads them: the name of each with the one that is most like it.
+
+    Parts of `models` and `generations` are checked when the settings are read.
+    """
+    known = {f"SPEAKERDB_{name.upper()}" for name in Settings.model_fields} | {"SPEAKERDB_CONFIG"}
+    given = sorted(name for name in os.environ if name.upper().startswith("SPEAKERDB_"))
+    unknown = [name for name in given if name.upper().partition("__")[0] not in known]
+    return {name: next(iter(difflib.get_close_matches(name.upper(), known, 1, 0.75)), None) for name in unknown}
 
 
 def _check_file() -> None:

@@ -246,7 +246,7 @@ def _doctor(report: DoctorReport, redactor: Redactor) -> DoctorReport:
 
 def _read(value: object, redactor: Redactor) -> Any:
     if isinstance(value, SpeakerDBError):
-        return {"error": {"code": value.code, "message": redactor.sentence(value.message)}}
+        return {"error": {"code": value.code, "message": redactor.message(value.message)}}
     return redactor.value(value)
 
 

@@ -182,7 +182,7 @@ def _lease_view(row: LeaseRow, catalog: Catalog, now: int) -> LeaseView:
     # An expiry that is too far ahead means that the clock was moved back, and counts as expired.
     lasts = 0 < (row.expires_at or 0) - now <= 2_000_000 * catalog.lease_seconds
     state: Literal["expired", "gone", "held"]
-    state = "expired" if not lasts else "gone" if catalog.holder.has_ended(row.holder) else "held"
+    state = "gone" if catalog.holder.has_ended(row.holder) else "held" if lasts else "expired"
     return LeaseView(
         row.name, state, row.holder, host, int(number) if number.isdecimal() else None, row.acquired_at,
         row.expires_at, row.epoch,

@@ -91,9 +91,19 @@ def examine(path: Path) -> CopyInfo:
     except SchemaNewer as error:
         raise BackupUnusable(f"{path} was made by a newer speakerdb: {error.message}", hint=error.hint) from error
     except (BackendError, sa.exc.DBAPIError) as error:
-        raise BackupUnusable(f"{path} cannot be read as a database: {error}.") from error
+        raise BackupUnusable(f"{path} cannot be read as a database: {str(error).rstrip('.')}.") from error
     finally:
         database.close()
+
+
+def is_sound(database: Database) -> bool:
+    """Whether SQLite can read the whole of a library's database."""
+    try:
+        with database.raw() as connection:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except (BackendError, sa.exc.DBAPIError):
+        return False
+    return bool(verdict == "ok")
 
 
 def highest_epoch(database: Database) -> int:

@@ -14,12 +14,15 @@ import uuid
 from pathlib import Path
 from typing import IO
 
+_OURS: set[str] = set()
+"""This process's own names. A number of a process says nothing: two containers may share the folder and the number."""
+
 
 def others(folder: Path) -> list[str]:
     """Names of the living processes of this machine that have the library open, other than those of this process."""
     alive = []
     for path in sorted(folder.glob("*.lock")):
-        if path.stem.partition("-")[0] == str(os.getpid()):
+        if path.stem in _OURS:
             continue
         try:
             with path.open("rb") as file:
@@ -41,7 +44,8 @@ class Holder:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = self._path(self.name).open("wb")
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._file, fcntl.LOCK_EX)  # whoever only looks holds it for a moment
+            _OURS.add(self._path(self.name).stem)
         except OSError:
             # A read-only folder: others wait for the expiry instead, which is the rule between machines anyway.
             self._file = None
@@ -72,6 +76,7 @@ class Holder:
         """Let go of the lock."""
         if self._file is not None:
             self._path(self.name).unlink(missing_ok=True)
+            _OURS.discard(self._path(self.name).stem)
             self._file.close()
             self._file = None
 

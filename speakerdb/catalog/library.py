@@ -64,7 +64,7 @@ def resolve_id(tx: Transaction, table: sa.Table, given: str, what: str) -> str:
     Only ids that `new_id` made can be shortened: of a caller's own, "show1" is not short for "show10", and to remove it
     twice must not remove the other.
     """
-    if tx.scalar(sa.select(table.c.id).where(table.c.id == given)) is not None:
+    if storable_text(given) and tx.scalar(sa.select(table.c.id).where(table.c.id == given)) is not None:
         return given
     found: list[str] = []
     if _SHORTENED.fullmatch(given):
@@ -76,6 +76,11 @@ def resolve_id(tx: Transaction, table: sa.Table, given: str, what: str) -> str:
     if len(found) > 1:
         raise InvalidInput(f"{given!r} begins the ids of several {what}s.", hint="Give more of the id.")
     return found[0]
+
+
+def storable_text(given: str) -> bool:
+    """Whether a database could hold it: a word of a command line need not be text, and half a character is none."""
+    return not any("\ud800" <= character <= "\udfff" for character in given)
 
 
 def library_id(tx: Transaction, name: str) -> str:
@@ -96,6 +101,8 @@ def storable(name: str, what: str) -> str:
 
 def find_library(tx: Transaction, name: str) -> str | None:
     """The id of a library by name; None where there is none."""
+    if not storable_text(name):
+        return None
     return tx.scalar(sa.select(libraries.c.id).where(libraries.c.name == name))
 
 

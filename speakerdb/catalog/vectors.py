@@ -316,11 +316,13 @@ def acknowledge_up_to(tx: Transaction, generation: str, mark: int) -> None:
     )
 
 
-def overtake(tx: Transaction, generation: str, ahead: Sequence[tuple[str, int, int]]) -> None:
-    """Raise versions above what the index already holds: (id, version that was read, version in the index)."""
+def overtake(tx: Transaction, generation: str, ahead: Sequence[tuple[str, int, int]], now: int) -> None:
+    """Raise versions above what the index already holds: (id, version that was read, version in the index). They are told
+    by their time as all changes are."""
     if ahead:
         tx.execute(
-            _overtake, [{"in_generation": generation, "id": i, "was": was, "above": held + 1} for i, was, held in ahead]
+            _overtake,
+            [{"in_generation": generation, "id": i, "was": was, "above": max(held + 1, now)} for i, was, held in ahead],
         )
 
 

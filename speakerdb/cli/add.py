@@ -135,7 +135,7 @@ def add(
         session.result(answer, lambda *_: None)
     elif work is not None:
         session.show(lambda console: show_work(console, work))
-    elif not now and len(errors) < len(files):
+    elif any(row["report"] is not None and row["report"].queued for row in rows):
         session.note("next: `speakerdb work` extracts what is queued.")
     raise typer.Exit(exit_code)
 

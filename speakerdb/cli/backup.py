@@ -9,13 +9,11 @@ import typer
 from rich.console import Console
 
 from speakerdb.cli.output import facts, plural, size, when
-from speakerdb.cli.session import JsonFlag, Session, YesFlag
+from speakerdb.cli.session import JsonFlag, Session, WhyOption, YesFlag
 from speakerdb.cli.show import say
 
 if TYPE_CHECKING:
     from speakerdb.reports.rebuilding import BackupReport, RestoreReport
-
-WhyOption = Annotated[str | None, typer.Option("--why", help="Why; kept in the audit trail.")]
 
 
 def backup(

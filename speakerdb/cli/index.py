@@ -48,9 +48,7 @@ def rebuild(
     """
     session = Session.of(ctx, as_json)
     if (generation is None) == (not every):
-        raise InvalidInput(
-            "Say which index: a generation, or `--all`.", hint="See `speakerdb status` for what is live."
-        )
+        raise InvalidInput("Give either a generation or `--all`.", hint="See `speakerdb status` for what is live.")
     with session.open() as db:
         names = db.serving.live() if generation is None else (generation,)
         disagreement = db.serving.disagreement()

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from speakerdb.cli.output import document, exit_code_of, plural, table
-from speakerdb.cli.session import JsonFlag, Session, YesFlag
+from speakerdb.cli.session import JsonFlag, Session, WhyOption, YesFlag
 from speakerdb.cli.show import say
 from speakerdb.errors import MediaError
 from speakerdb.reports.files import (
@@ -35,7 +35,6 @@ LINE_SECONDS = 5.0
 REDRAW_SECONDS = 0.1
 
 LibraryOption = Annotated[str | None, typer.Option(help="Only of this library.")]
-WhyOption = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept in the events.")]
 DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")]
 
 

@@ -11,7 +11,7 @@ import typer
 
 from speakerdb.cli.live import run_work
 from speakerdb.cli.output import plural
-from speakerdb.cli.session import JsonFlag, Session, YesFlag
+from speakerdb.cli.session import JsonFlag, Session, WhyOption, YesFlag
 from speakerdb.cli.show import say, show_gates, show_migration, show_preflight, show_swap, show_work
 from speakerdb.errors import GateFailed, InvalidInput, NoMigration, PreflightFailed
 from speakerdb.reports import GateReport, MigrationView, Preflight, WorkReport
@@ -24,7 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="Move the library to another genera
 
 CodeOption = Annotated[str | None, typer.Option(help="Only those that failed with this error code.")]
 RecordingOption = Annotated[str | None, typer.Option(metavar="ID", help="Only this recording.")]
-LibraryOption = Annotated[str | None, typer.Option(help="Only recordings of this library.")]
+LibraryOption = Annotated[str | None, typer.Option(help="Only of this library.")]
 ListOption = Annotated[
     Path | None,
     typer.Option(
@@ -127,7 +127,7 @@ def start(
         elif view is not None:
             session.note(f"Migration {view.id} from {view.source} to {view.target} is running; this continues it.")
         if first is not None:
-            session.note(f"{plural(db.migrator.first(first), 'queued recording')} of it go first.")
+            session.note(f"Of what is queued, {plural(db.migrator.first(first), 'recording')} first.")
         if not detach:
             work, exit_code = run_work(session, db, again=f"Run `speakerdb migrate start --to {to}` again to continue.")
             view = db.migration()
@@ -229,13 +229,13 @@ def rollback(
 @app.command()
 def pause(
     ctx: typer.Context,
-    reason: Annotated[str, typer.Option(help="Why; it is shown where people look.")] = "",
+    why: Annotated[str, typer.Option(metavar="TEXT", help="Why; shown by `status`, and kept in the events.")] = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Pause the migration after the current step."""
     session = Session.of(ctx, as_json)
     with session.open() as db:
-        session.result(db.pause(reason), show_migration)
+        session.result(db.pause(why), show_migration)
 
 
 @app.command()
@@ -253,7 +253,7 @@ def retry(
     recording: RecordingOption = None,
     library: LibraryOption = None,
     listed: ListOption = None,
-    why: Annotated[str | None, typer.Option("--why", help="Why; kept in the audit trail.")] = None,
+    why: WhyOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Queue failed recordings again: all of them, or those that are chosen."""
@@ -265,7 +265,8 @@ def retry(
         {"queued": count},
         lambda console, value: say(
             console,
-            f"{plural(value['queued'], 'recording')} queued again. next: `speakerdb work`.",
+            f"{plural(value['queued'], 'recording')} queued again."
+            + (" next: `speakerdb work`." if value["queued"] else ""),
         ),
     )
 
@@ -273,7 +274,7 @@ def retry(
 @app.command()
 def waive(
     ctx: typer.Context,
-    why: Annotated[str, typer.Option("--why", help="Why they may be left behind; kept in the audit trail.")],
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="Why they may be left behind; kept in the events.")],
     code: CodeOption = None,
     recording: RecordingOption = None,
     library: LibraryOption = None,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Models: fetch, verify, carry to a machine without network.")
 
 Generations = Annotated[
-    list[str] | None, typer.Option("--generation", "-g", metavar="NAME", help="Only this generation; can be repeated.")
+    list[str] | None, typer.Option("--generation", "-g", metavar="GENERATION", help="Only this one; may be repeated.")
 ]
 
 

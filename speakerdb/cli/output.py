@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import orjson
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -20,6 +21,8 @@ INTERNAL_EXIT = 70
 
 PIPE_WIDTH = 200
 """Columns of a table where there is no terminal to fit into."""
+LONG_LIST = 1000
+"""Rows of a table; a longer list is printed as lines."""
 
 
 def console_for(stream: IO[str]) -> Console:
@@ -75,6 +78,23 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Se
     for row in rows:
         grid.add_row(*(cell(v) for v in row))
     return grid
+
+
+def print_list(
+    console: Console, columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()
+) -> None:
+    """A list as a table; a long one as lines that are not folded, because a table of 100,000 rows takes minutes."""
+    if len(rows) <= LONG_LIST:
+        console.print(table(columns, rows, right=right))
+        return
+    lines = [list(columns), *([cell(value) for value in row] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = []
+        for name, text, width in zip(columns, line, widths, strict=True):
+            gap = " " * (width - cell_len(text))
+            padded.append(gap + text if name in right else text + gap)
+        console.file.write("   ".join(padded).rstrip() + "\n")
 
 
 def facts(rows: Iterable[tuple[str, object]]) -> Table:

@@ -29,10 +29,10 @@ def plot(
         Path | None,
         typer.Option(metavar="FILE", help="Where to, as .svg, .png or .pdf; KIND.svg in this folder unless given."),
     ] = None,
-    library: Annotated[str | None, typer.Option(metavar="NAME", help="Only this library.")] = None,
+    library: Annotated[str | None, typer.Option(help="Only of this library.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Draw a picture: similarities of same and different profiles, progress over time, or speech a speaker."""
+    """Draw a picture: similarities of same and different profiles, progress over time, or seconds of speech by speaker."""
     session = Session.of(ctx, as_json)
     with session.open() as db:
         drawn = db.plots.draw(kind.value, out or Path(f"{kind.value}.svg"), library_name=library)

@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from speakerdb.cli.session import JsonFlag, Session, YesFlag
+from speakerdb.cli.session import MAX_COUNT, WORK_HINT, JsonFlag, Session, WhyOption, YesFlag
 from speakerdb.cli.show import show_profiles
 from speakerdb.cli.show_people import show_profile_details
-from speakerdb.cli.undo import WhyOption
 
 app = typer.Typer(no_args_is_help=True, help="Profiles: one person across recordings.")
 
@@ -32,7 +31,9 @@ def list_profiles(
 def show(
     ctx: typer.Context,
     profile: ProfileId,
-    rows: Annotated[int, typer.Option(min=0, metavar="N", help="Show at most N rows of each list.")] = 20,
+    rows: Annotated[
+        int, typer.Option(min=0, max=MAX_COUNT, metavar="N", help="Show at most N rows of each list.")
+    ] = 20,
     as_json: JsonFlag = False,
 ) -> None:
     """Show one profile: how well its speakers fit together, who does not fit, and where the person appears."""
@@ -86,6 +87,8 @@ def merge(
     with session.open() as db:
         view = db.people.merge_profiles(source, into, why=why)
         session.result(view, lambda console, value: show_profiles(console, [value]))
+    if not session.json:
+        session.note(WORK_HINT)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from speakerdb.reports import Status
 from speakerdb.reports.seeing import Explanation, LeaseView, Place, Problem
 
 _DOES = {"work": "works on the queue", "migration": "moves an alias or builds an index"}
+_LENGTHS = {"seconds": "length", "speech_seconds": "speech"}
 
 
 def show_status(console: Console, status: Status) -> None:
@@ -34,6 +35,8 @@ def show_status(console: Console, status: Status) -> None:
         )
     )
     show_progress(console, status.progress)
+    if not status.recordings:
+        say(console, "The library is empty. next: speakerdb add FILE --turns FILE")
     for lease in status.leases:
         if lease.state != "free":
             say(console, lease_text(lease))
@@ -107,7 +110,7 @@ def _data(data: object) -> str:
 
 def show_explanation(console: Console, found: Explanation) -> None:
     """Where one thing stands in each generation, and what happens next."""
-    shown = [("id", found.id), ("is a", found.kind), *((name, _fact(value)) for name, value in found.facts.items())]
+    shown = [("id", found.id), ("is a", found.kind), *(_fact(name, value) for name, value in found.facts.items())]
     if found.file is not None:
         shown.append(("file", f"{found.file.state}: {found.file.message}" if found.file.message else found.file.state))
     console.print(facts(shown))
@@ -125,8 +128,10 @@ def show_explanation(console: Console, found: Explanation) -> None:
         say(console, f"  {found.next}")
 
 
-def _fact(value: object) -> object:
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+def _fact(name: str, value: object) -> tuple[str, object]:
+    if name in _LENGTHS and isinstance(value, (int, float)):
+        return _LENGTHS[name], clock(value)
+    return name.replace("_", " "), ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _place(place: Place) -> tuple[object, ...]:

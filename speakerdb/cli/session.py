@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+MAX_COUNT = 2**63 - 1
+"""A database counts no further."""
 YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+WhyOption = Annotated[str | None, typer.Option("--why", metavar="TEXT", help="Why; kept in the events.")]
+WORK_HINT = "next: `speakerdb work` brings profiles and index up to date."
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from speakerdb.cli.output import cell, clean, clock, facts, plural, size, span, table, when
+from speakerdb.cli.output import cell, clean, clock, facts, plural, print_list, size, span, table, when
 from speakerdb.reports import (
     AddOutcome,
     AddReport,
@@ -26,6 +26,15 @@ from speakerdb.reports import (
     WorkReport,
 )
 from speakerdb.reports.seeing import ErrorGroup, Pace, Waiting
+
+_ENDS = {
+    "drained": "the queue is empty",
+    "waiting": "the rest waits for a model",
+    "paused": "the migration is paused",
+    "stopped": "stopped",
+    "limit": "the limit is reached",
+}
+"""Why a run of the queue ended."""
 
 
 def say(console: Console, text: str) -> None:
@@ -103,7 +112,7 @@ def show_work(console: Console, report: WorkReport) -> None:
     """What one run of the queue did."""
     say(
         console,
-        f"{plural(report.recordings_done, 'recording')} done ({report.stopped}), {report.recordings_failed:,} failed;"
+        f"{plural(report.recordings_done, 'recording')} done ({_ENDS[report.stopped]}), {report.recordings_failed:,} failed;"
         f" {plural(report.speakers_embedded, 'speaker')} embedded, {report.speakers_unembeddable:,} unembeddable,"
         f" {plural(report.documents_written, 'document')} written.",
     )
@@ -186,7 +195,9 @@ def show_current(console: Console, current: Sequence[CurrentRecording], most: in
 def current_text(current: CurrentRecording) -> str:
     """A recording that is being worked on, with its turns and speakers."""
     name = recording_name(current.recording_id, current.path) or current.recording_id
-    return clean(f"{name} ({current.generation}, {current.turns:,} turns, {current.speakers:,} speakers)")
+    return clean(
+        f"{name} ({current.generation}, {plural(current.turns, 'turn')}, {plural(current.speakers, 'speaker')})"
+    )
 
 
 def speed_text(pace: Pace) -> str:
@@ -275,24 +286,19 @@ def show_added(console: Console, file: str, report: AddReport) -> None:
 def show_speakers(console: Console, speakers: Sequence[SpeakerView]) -> None:
     """A list of speakers."""
     columns = ("id", "name", "profile", "recording", "label", "speech s", "generations")
-    console.print(
-        table(
-            columns,
-            [
-                (
-                    s.id,
-                    s.name,
-                    s.profile_name or s.profile_id,
-                    s.recording_id,
-                    s.label,
-                    f"{s.speech_seconds:.1f}",
-                    pairs(s.generations),
-                )
-                for s in speakers
-            ],
-            right=("speech s",),
+    rows = [
+        (
+            s.id,
+            s.name,
+            s.profile_name or s.profile_id,
+            s.recording_id,
+            s.label,
+            f"{s.speech_seconds:.1f}",
+            pairs(s.generations),
         )
-    )
+        for s in speakers
+    ]
+    print_list(console, columns, rows, right=("speech s",))
 
 
 def show_speaker(console: Console, speaker: SpeakerView) -> None:
@@ -315,7 +321,7 @@ def show_speaker(console: Console, speaker: SpeakerView) -> None:
 def show_profiles(console: Console, profiles: Sequence[ProfileView]) -> None:
     """A list of profiles."""
     rows = [(p.id, p.name, p.library, p.speakers, p.merged_into) for p in profiles]
-    console.print(table(("id", "name", "library", "speakers", "merged into"), rows, right=("speakers",)))
+    print_list(console, ("id", "name", "library", "speakers", "merged into"), rows, right=("speakers",))
 
 
 def show_recordings(console: Console, recordings: Sequence[RecordingView]) -> None:
@@ -333,7 +339,7 @@ def show_recordings(console: Console, recordings: Sequence[RecordingView]) -> No
         for r in recordings
     ]
     columns = ("id", "library", "path", "length", "turns", "speakers", "version")
-    console.print(table(columns, rows, right=("length", "turns", "speakers", "version")))
+    print_list(console, columns, rows, right=("length", "turns", "speakers", "version"))
 
 
 def pairs(values: Mapping[str, object]) -> str:

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from speakerdb.cli.session import JsonFlag, Session
+from speakerdb.cli.session import MAX_COUNT, WORK_HINT, JsonFlag, Session, WhyOption
 from speakerdb.cli.show import show_speaker, show_speakers
 from speakerdb.cli.show_people import show_speaker_details, show_split
-from speakerdb.cli.undo import WhyOption
 from speakerdb.errors import InvalidInput
+from speakerdb.reports import SpeakerView
 
 app = typer.Typer(no_args_is_help=True, help="Speakers: one voice in one recording.")
 
@@ -28,7 +28,7 @@ def list_speakers(
         str | None,
         typer.Option(metavar="TEXT", help="Only those whose name, or whose profile's name, holds this text."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most N.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=MAX_COUNT, metavar="N", help="At most N.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """List speakers with their names and what is embedded."""
@@ -44,7 +44,7 @@ def list_speakers(
 def show(
     ctx: typer.Context,
     speaker: SpeakerId,
-    turns: Annotated[int, typer.Option(min=0, metavar="N", help="Show the first N turns.")] = 20,
+    turns: Annotated[int, typer.Option(min=0, max=MAX_COUNT, metavar="N", help="Show the first N turns.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
     """Show one speaker: its turns with their numbers, and its statistics in every live generation."""
@@ -95,7 +95,7 @@ def assign(
             view = db.people.assign(speaker, profile, why=why)
         else:
             view = db.people.assign_by_name(speaker, name, create=create, why=why)
-        session.result(view, show_speaker)
+    _show_moved(session, view)
 
 
 @app.command()
@@ -103,7 +103,14 @@ def unassign(ctx: typer.Context, speaker: SpeakerId, why: WhyOption = None, as_j
     """Take a speaker out of its profile."""
     session = Session.of(ctx, as_json)
     with session.open() as db:
-        session.result(db.people.assign(speaker, None, why=why), show_speaker)
+        view = db.people.assign(speaker, None, why=why)
+    _show_moved(session, view)
+
+
+def _show_moved(session: Session, view: SpeakerView) -> None:
+    session.result(view, show_speaker)
+    if not session.json:
+        session.note(WORK_HINT)
 
 
 @app.command()

@@ -20,7 +20,7 @@ import typer
 from speakerdb.cli.live import StopSignals
 from speakerdb.cli.output import clean, plural
 from speakerdb.cli.screens import event_line, show_events, show_status
-from speakerdb.cli.session import JsonFlag, Session
+from speakerdb.cli.session import MAX_COUNT, JsonFlag, Session
 from speakerdb.cli.show import say
 from speakerdb.errors import InvalidInput
 from speakerdb.events import KINDS
@@ -44,9 +44,7 @@ def status(ctx: typer.Context, as_json: JsonFlag = False) -> None:
 
 def events(
     ctx: typer.Context,
-    kind: Annotated[
-        list[str] | None, typer.Option(metavar="KIND", help="Only of this kind; may be given again.")
-    ] = None,
+    kind: Annotated[list[str] | None, typer.Option(metavar="KIND", help="Only of this kind; may be repeated.")] = None,
     entity: Annotated[
         str | None, typer.Option(metavar="ID", help="Only about this recording, speaker, profile or generation.")
     ] = None,
@@ -56,7 +54,7 @@ def events(
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="WHEN", help="Before: a time or an age.")] = None,
     migration: Annotated[int | None, typer.Option(metavar="N", help="Only of this migration.")] = None,
-    limit: Annotated[int, typer.Option(min=1, metavar="N", help="List at most N.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=MAX_COUNT, metavar="N", help="List at most N.")] = 50,
     follow: Annotated[
         bool, typer.Option("--follow", help="Print new ones as they come, until Ctrl-C; with --since, first those.")
     ] = False,
@@ -66,7 +64,7 @@ def events(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """The audit trail: who did what and why, newest first. With `--follow`, `--json` prints JSON Lines."""
+    """Who did what, when and why, newest first. With `--follow`, `--json` prints JSON Lines."""
     session = Session.of(ctx, as_json)
     if follow and export is not None:
         raise InvalidInput(

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from speakerdb.cli.session import JsonFlag, Session, YesFlag
+from speakerdb.cli.session import WORK_HINT, JsonFlag, Session, WhyOption, YesFlag
 from speakerdb.cli.show_people import show_undo
 
-WhyOption = Annotated[str | None, typer.Option("--why", metavar="TEXT", help="Why; it is kept in the audit trail.")]
-"""Of every verb that changes names or people."""
+RENAMES = ("speaker-renamed", "profile-renamed", "profile-created", "profile-deleted")
+"""What touches no vector, so that nothing is to be worked on afterwards."""
 
 
 def undo(
@@ -44,4 +44,7 @@ def undo(
             session.show(lambda console: show_undo(console, planned))
             session.confirm("Take it back?", yes=yes)
             event = planned.event  # what was shown, whatever happened meanwhile
-        session.result(db.people.undo(event, why=why, dry_run=dry_run), show_undo)
+        report = db.people.undo(event, why=why, dry_run=dry_run)
+    session.result(report, show_undo)
+    if report.undone and report.kind not in RENAMES and not session.json:
+        session.note(WORK_HINT)

@@ -7,14 +7,16 @@ from typing import Annotated
 import typer
 
 from speakerdb.cli.live import run_work
-from speakerdb.cli.session import JsonFlag, Session
+from speakerdb.cli.session import MAX_COUNT, JsonFlag, Session
 from speakerdb.cli.show import show_work
 
 
 def work(
     ctx: typer.Context,
     forever: Annotated[bool, typer.Option("--forever", help="Wait for more when the queue is empty.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after N recordings.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=MAX_COUNT, metavar="N", help="Stop after N recordings.")
+    ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Queue what failed again first.")] = False,
     as_json: JsonFlag = False,
 ) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from speakerdb.core.lifecycle import State
 from speakerdb.errors import DimensionMismatch, ModelUnavailable, SpeakerDBError
@@ -37,6 +37,8 @@ class GenerationFacts:
     model_fault: tuple[str, str] | None
     """Code and message of the error that keeps its model from being loaded, as the last run wrote it down."""
     errors: tuple[ErrorGroup, ...]
+    misled: str | None = None
+    """What is wrong with its aliases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class Facts:
     disk_floor: int
     old_cache: str | None
     """What the variable PYANNOTE_CACHE is set to."""
+    left_over: Mapping[str, str] = field(default_factory=dict)
+    """Concrete indices that nothing needs, and the generations they were made for."""
 
 
 def retry_command(code: str) -> str:
@@ -150,6 +154,16 @@ def _of_serving(facts: Facts) -> Iterator[Problem]:
             "alias by hand, or one of the two was restored. Nothing moves it by itself.",
             f"speakerdb index rebuild {facts.stated} --serve", generation=facts.stated,
         )  # fmt: skip
+    if facts.left_over and (facts.migrating is None or facts.migrating.state in ("free", "gone")):
+        live = [one.name for one in facts.generations]
+        named = [*(owner for owner in facts.left_over.values() if owner in live), facts.stated, facts.serving, *live]
+        first = next((name for name in named if name is not None), "--all")
+        yield Problem(
+            "index-left-over", "warning",
+            f"Nothing needs the index {' and the index '.join(facts.left_over)} any more: whoever was to drop it died, or the"
+            " database was restored. What was removed from the library since may still be in it.",
+            f"speakerdb index rebuild {first}",
+        )  # fmt: skip
 
 
 def _of_queue(waits: Iterable[Waiting]) -> Iterator[Problem]:
@@ -210,7 +224,12 @@ def _of_machine(facts: Facts) -> Iterator[Problem]:
 
 def _of_generation(facts: Facts, one: GenerationFacts) -> Iterator[Problem]:
     rebuild = f"speakerdb index rebuild {one.name}"
-    if not one.index_there:
+    if one.misled is not None:
+        yield Problem(
+            "alias-moved", "error", f"{one.misled} Somebody moved it by hand, and what is new does not come where it is"
+            " searched.", rebuild, generation=one.name,
+        )  # fmt: skip
+    elif not one.index_there:
         yield Problem(
             "index-missing", "error", f"The index {one.index} of {one.name} is missing.", rebuild, generation=one.name
         )

@@ -29,6 +29,8 @@ IGNORED = "error"
 """What a refused entry carries: why it was refused. It is not read."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_YEAR = 9998
+"""The end of the next one, rounded, is in no year that can be shown."""
 _TURN_SCHEMA = {
     "type": "array",
     "items": {
@@ -262,10 +264,12 @@ def _checked(entry: ManifestEntry) -> int | None:
 def _instant(text: str) -> int:
     try:
         when = datetime.fromisoformat(text.strip())
-        aware = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
-        return (aware - _EPOCH) // timedelta(microseconds=1)
+        aware = when.astimezone(UTC) if when.tzinfo is not None else when.replace(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"recorded_at {text[:40]!r} is not a time such as 2024-05-31T18:30:00+02:00") from error
+    if aware.year > _LAST_YEAR:
+        raise ValueError(f"recorded_at {text[:40]!r} is after the year {_LAST_YEAR}")
+    return (aware - _EPOCH) // timedelta(microseconds=1)
 
 
 def _first_problem(error: ValidationError) -> str:

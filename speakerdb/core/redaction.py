@@ -14,9 +14,11 @@ from enum import Enum
 from typing import Any
 
 _TOKEN = re.compile(r"\b(?:hf|api|sk|ghp|glpat)[_-][A-Za-z0-9_-]{6,}|(?i:\bbearer\s+\S+)")
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s/@]*:[^\s/]*@")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(?:[^\s/@]*:\S*|[^\s/@]+)@")
+"""A password may hold any character, also those that an address would have to escape."""
 _PATH = re.compile(r"https://huggingface\.co/\S+|(?<![\w.<>-])(?:~|[A-Za-z]:)?[/\\].*")
 """A path may hold spaces, commas and quotes, so it ends where its line does. Addresses of models' pages are kept."""
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _OWN_ID = re.compile(r"[a-z]{3}_[0-9a-f]{20}")
 _OWN_FRAME = re.compile(r"speakerdb(?:/\w+)*\.py:\d+")
 _OPTION = re.compile(r"--[a-z-]{1,40}")
@@ -92,6 +94,13 @@ class Redactor:
         return _PATH.sub(
             lambda found: found.group() if found.group().startswith("https:") else self.hashed(found.group(), "path"),
             text,
+        )
+
+    def message(self, text: str) -> str:
+        """An error's message: a sentence in which what is quoted may be anybody's."""
+        return _QUOTED.sub(
+            lambda found: found.group() if found.group()[1:-1] in self._words else self.hashed(found.group()[1:-1]),
+            self.sentence(text),
         )
 
     def log_line(self, line: str) -> str:

@@ -41,7 +41,8 @@ _TAG_HINT = "Name the speaker in each cue: <v Ada> (WebVTT), [SPEAKER_00] or SPE
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _TIME = re.compile(r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})", re.ASCII)
-_VOICE = re.compile(r"<v(?:\.[^\s<>]*)?[ \t]+([^<>]*)>")
+# Possessive, so that a tag which is never closed takes no longer than one that is.
+_VOICE = re.compile(r"<v(?:\.[^\s<>]*+)?[ \t]++([^<>]*+)>")
 # A diarizer's label, so that neither "[laughs]" nor "Note: ..." is taken for somebody.
 _LABEL = r"(?:speaker|spkr|spk|s)[ _-]?\d{1,4}"
 _TAG = re.compile(rf"\s*(?:-\s*)?(?:\[\s*({_LABEL})\s*\]\s*:?|({_LABEL})\s*:)", re.IGNORECASE | re.ASCII)

@@ -9,7 +9,7 @@ from speakerdb.doctor.machine import Clock, check_decoding, check_disk, check_li
 from speakerdb.doctor.models import check_access, check_old_cache, check_token
 from speakerdb.errors import SpeakerDBError
 from speakerdb.reports.mending import DoctorCheck
-from speakerdb.settings import Settings
+from speakerdb.settings import Settings, unknown_variables
 
 Checks = Callable[[], Iterator[DoctorCheck]]
 
@@ -28,6 +28,7 @@ def examine(
         yield DoctorCheck("settings", "fail", found, "" if problem is None else problem.hint)
     else:
         yield DoctorCheck("settings", "pass", f"read; the data folder is {settings.data_dir}")
+    yield from _guarded("variables", _check_variables)
     yield from _guarded("python", check_python)
     telemetry = settings is not None and settings.telemetry
     yield from _guarded("torch", lambda: check_libraries(telemetry=telemetry, device=_device(settings)))
@@ -49,6 +50,13 @@ def examine(
     yield from _guarded("token", check_token)
     yield from _guarded("disk", lambda: check_disk(known))
     yield from _guarded("clock", lambda: clock.check(known.data_dir, facts.newest))
+
+
+def _check_variables() -> Iterator[DoctorCheck]:
+    """Variables that look like settings and are none; nothing is said where there are none."""
+    for name, close in unknown_variables().items():
+        mend = "See the reference of the settings for their names." if close is None else f"Is {close} meant?"
+        yield DoctorCheck("variables", "warn", f"nothing reads {name}", f"{mend} `unset {name}`")
 
 
 def _device(settings: Settings | None) -> str:

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import IO
 
 from speakerdb.catalog import journal
 from speakerdb.catalog.catalog import Catalog
-from speakerdb.errors import BackendError, DuplicateEntry
+from speakerdb.errors import BackendError, DuplicateEntry, InvalidInput
 from speakerdb.ingest.entries import Ready, Refused
 from speakerdb.ingest.looking import Looking
 from speakerdb.ingest.sources import Entry, Sources, refused_line
@@ -39,12 +39,12 @@ SAMPLE = 100
 class Bulk:
     """One run."""
 
-    def __init__(self, catalog: Catalog, looking: Looking, who: str, *, dry_run: bool, refused: Path | None) -> None:
+    def __init__(self, catalog: Catalog, looking: Looking, who: str, *, dry_run: bool, refused: RefusedFile) -> None:
         self._catalog = catalog
         self._looking = looking
         self._who = who
         self._dry_run = dry_run
-        self._refused_file = RefusedFile(refused)
+        self._refused_file = refused
         self._seen: set[int] = set()
         self._would_make: set[tuple[str, str]] = set()
         self._counts: Counter[str] = Counter()
@@ -68,6 +68,7 @@ class Bulk:
                     on_event(self._event(time.monotonic() - begun))
             finally:
                 pool.shutdown(cancel_futures=True)
+            self._refused_file.complete = not (stopped or self._dry_run)
         if not self._dry_run:
             self._record()
         return self._report(sources, stopped, time.monotonic() - begun)
@@ -164,11 +165,26 @@ class Bulk:
 class RefusedFile:
     """The manifest of refused entries. It takes its name at the end, so the file that is fed may be the one that is written.
 
-    Only its owner may read it: names of people stand in it.
+    Where that run did not come to its end, or was a dry run, what is fed stays: it holds entries that nobody brought in.
+    The refused ones are then written beside it, as NAME.refused.jsonl. Only the owner may read it: names of people
+    stand in it.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    complete = False
+    """Whether every entry was brought in or refused."""
+
+    def __init__(self, path: Path | None, given: Sequence[Path] = ()) -> None:
+        """`given` is what is brought in. `InvalidInput` for a name that would not be read as JSON Lines, and for a path that
+        is there and no regular file: a device, a folder."""
+        if path is not None and path.suffix.lower() not in (".jsonl", ".ndjson"):
+            raise InvalidInput(
+                f"The refused entries cannot be written to {path}: they are JSON Lines.",
+                hint="Give `--refused` a name that ends in .jsonl, so that it can be added again.",
+            )
+        if path is not None and path.exists() and not path.is_file():
+            raise InvalidInput(f"The refused entries cannot be written to {path}: it is not a regular file.")
         self._path = path
+        self._is_fed = path is not None and path.resolve() in [each.resolve() for each in given]
         self._file: IO[str] | None = None
         self.written: str | None = None
 
@@ -189,8 +205,10 @@ class RefusedFile:
     def __exit__(self, *_: object) -> None:
         if self._file is not None and self._path is not None:
             self._file.close()
-            os.replace(self._partial, self._path)
-            self.written = str(self._path)
+            beside = self._is_fed and not self.complete
+            path = self._path.with_stem(self._path.stem + ".refused") if beside else self._path
+            os.replace(self._partial, path)
+            self.written = str(path)
 
 
 def _parts(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

@@ -12,6 +12,8 @@ from speakerdb.types import Fingerprint, Turn
 
 MAX_TURNS = 1_000_000
 """Turns of one recording. More than this is no diarization: it is ten changes of speaker a second for a whole day."""
+MAX_SPEAKERS = 10_000
+"""Speakers of one recording. A database takes some 30,000 ids in one statement."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from speakerdb.catalog import intake, journal, library, people, schema, vectors
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.core.turns import turns_given
 from speakerdb.errors import InvalidInput
-from speakerdb.ingest.bulk import Bulk
+from speakerdb.ingest.bulk import Bulk, RefusedFile
 from speakerdb.ingest.entries import Given
 from speakerdb.ingest.looking import Looking
 from speakerdb.ingest.sources import Sources
@@ -75,7 +75,7 @@ class Ingest:
         running it again. Raises what concerns the whole run: `BackendError`, `WritesFenced`, `InvalidTurns` for `turns`.
         """
         sources = Sources(paths, TurnsFiles(turns), library_name)
-        bulk = Bulk(self._catalog, self._looking, self._who, dry_run=dry_run, refused=refused)
+        bulk = Bulk(self._catalog, self._looking, self._who, dry_run=dry_run, refused=RefusedFile(refused, paths))
         return bulk.run(sources, on_event or (lambda _: None), stop or (lambda: False))
 
     def remove(self, recording_id: str) -> str:

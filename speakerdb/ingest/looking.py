@@ -11,7 +11,7 @@ from speakerdb.catalog.catalog import Catalog
 from speakerdb.core.texts import MAX_ID_LENGTH, flaw
 from speakerdb.core.turns import turns_digest, validate
 from speakerdb.errors import InvalidInput, InvalidTurns, MediaChanged, MediaUnreadable, SpeakerDBError
-from speakerdb.ingest.entries import MAX_TURNS, Given, Ready, Refused
+from speakerdb.ingest.entries import MAX_SPEAKERS, MAX_TURNS, Given, Ready, Refused
 from speakerdb.types import Fingerprint
 
 
@@ -76,6 +76,11 @@ class Looking:
                 )
             checked = validate(turns, seconds)
             labels = {turn.speaker for turn in checked}
+            if len(labels) > MAX_SPEAKERS:
+                raise InvalidTurns(
+                    f"The turns name {len(labels):,} speakers; {MAX_SPEAKERS:,} are allowed in one recording.",
+                    hint="Is the speaker's label something else, such as a number of the turn?",
+                )
             if unknown := sorted(set(given.said) - labels):
                 raise InvalidInput(
                     f"There is no speaker {unknown[0]!r} in these turns.",

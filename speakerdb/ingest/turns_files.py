@@ -121,4 +121,6 @@ def _text(path: Path) -> str:
                 )
             return file.read().decode("utf-8-sig")
     except (OSError, ValueError) as error:  # UnicodeDecodeError, and a zero byte in the name
+        if isinstance(error, InvalidTurns):
+            raise
         raise InvalidTurns(f"The turns file {path} cannot be read: {error}.") from error

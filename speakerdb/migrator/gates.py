@@ -33,7 +33,7 @@ def coverage(catalog: Catalog, generation: Generation) -> Check:
         waiting = work.open_count(tx, generation.name)
         failed = work.progress(tx, generation.name).recordings_failed
     if failed:
-        hint = "See `speakerdb migrate status`; then `speakerdb migrate retry`, or `speakerdb migrate waive --why …`."
+        hint = "See `speakerdb migrate status`; then `speakerdb migrate retry`, or `speakerdb migrate waive --code CODE --why …`."
     else:
         hint = "Run `speakerdb work` until the queue is empty."
     value = f"{count} speakers missing" + (f" ({', '.join(sample[:SHOWN])})" if sample else "")

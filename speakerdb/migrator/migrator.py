@@ -230,6 +230,7 @@ class Migrator:
             self._outcome.recover(lease)
             with self._catalog.read() as tx:
                 target = self._active(tx, State.RUNNING, verb="cancel").target
+            self._check_serves_what_stays()
             drop = self._serving.index_of(self._generations[target])
             with self._catalog.job(lease) as tx:
                 migration = self._active(tx, State.RUNNING, verb="cancel")
@@ -312,6 +313,7 @@ class Migrator:
             if migration is None:
                 raise NoMigration("There is no migration to retire.")
             retired = migration.state is State.RETIRED
+            self._check_serves_what_stays()
             drop = "" if retired else self._serving.index_of(self._generations[migration.source])
             with self._catalog.job(lease) as tx:
                 if not retired:
@@ -368,6 +370,15 @@ class Migrator:
         serving = self._serving.resolve(fresh=True)
         if serving.index != leaving:
             raise AliasMoved(f"The alias names {serving.index}, and should name {leaving}.")
+
+    def _check_serves_what_stays(self) -> None:
+        """Before a migration ends: `AliasMoved` where somebody put the alias on what is to go, or on anything else."""
+        disagreement = self._serving.disagreement()
+        if disagreement is not None and disagreement.named:
+            raise AliasMoved(
+                disagreement.sentence,
+                hint=f"Let it serve again with `speakerdb index rebuild {disagreement.stated} --serve`.",
+            )
 
     def _refuse_second(self, tx: Transaction | None = None) -> None:
         if tx is None:

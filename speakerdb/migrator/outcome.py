@@ -170,7 +170,7 @@ class Outcome:
                     self._catalog.renew(lease)  # it may have been made again, and swapped in, by the next holder
                     raise SafetyStop(
                         f"The index {name!r} is to be dropped, and the alias names it.",
-                        hint="Somebody moved the alias by hand; say what should serve before going on.",
+                        hint="Somebody moved the alias by hand: `speakerdb status` names the command that puts it back.",
                     )
                 self.drop(lease, name)
             with self._catalog.job(lease) as tx:

@@ -5,7 +5,7 @@
 3. The generation is marked as being replaced: from then on no projector acknowledges anything in it. So whatever is
    acknowledged is in SQL by now, and what changed after the watermark is written to the new index too.
 4. One alias change, all or nothing: remove the token (`must_exist`), move the generation's write alias, and the serving
-   alias where it named the old index. The mark goes, and what a projector left is written again.
+   alias where it named an index of this generation. The mark goes, and what a projector left is written again.
 
 Whoever takes the migration's lease removes all tokens first; a holder that was stopped anywhere in here and wakes late can
 then neither write to its new index nor swap it in. So nothing that SQL calls indexed is ever missing in the index that
@@ -22,7 +22,7 @@ from itertools import islice
 from speakerdb.catalog import journal, vectors
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.leases import Lease
-from speakerdb.errors import BackendError, ConfigurationError, GateFailed, IndexMissing, SpeakerDBError
+from speakerdb.errors import BackendError, GateFailed, IndexMissing, SpeakerDBError
 from speakerdb.index.port import VectorIndex
 from speakerdb.migrator import gates
 from speakerdb.migrator.outcome import Outcome
@@ -61,7 +61,7 @@ class Rebuild:
     ) -> RebuildReport:
         """Build one live generation's index again and let it take the old one's place.
 
-        The serving alias follows where it named the old index, and where it names nothing and SQL says that this
+        The serving alias follows where it named an index of this generation, and where it names nothing and SQL says that this
         generation serves; with `serve`, also where it names another generation's index although SQL says so.
         `IndexMissing` for a generation that is not live, `GateFailed` when the new index does not equal SQL (the old one
         stays), `LeaseHeld` while a finalize or another rebuild is at work.
@@ -79,25 +79,25 @@ class Rebuild:
                 if journal.restored_since_rebuild(tx, generation.name):
                     # The old index holds higher versions than the restored rows: no version may ever go back.
                     vectors.raise_generation(tx, generation.name, self._catalog.now())
-            self._drop_strays(lease, generation)
+            self._drop_left_over(lease, generation)
             old = self._present(generation)
             try:
-                new, documents, caught_up, moved = self._replace(lease, generation, old, on_progress, serve=serve)
-            finally:
+                new, documents, caught_up, moved = self._replace(lease, generation, on_progress, serve=serve)
+            except (Exception, KeyboardInterrupt):
                 with suppress(SpeakerDBError):  # whoever works next does it
-                    self._give_up(lease)
+                    self._give_up(lease, generation)
+                raise
             with self._catalog.job(lease) as tx:
                 journal.record(
                     tx, "index-rebuilt", self._who, self._catalog.now(), entity_id=generation.name,
                     generation=generation.name, index=new, documents=documents, alias_moved=moved,
                 )  # fmt: skip
             self._projector.settle(generation)
-            if old is not None:
-                self._outcome.drop(lease, old)
+            self._drop_left_over(lease, generation)
         return RebuildReport(generation.name, new, documents, old, moved, caught_up, round(time.monotonic() - begun, 3))
 
     def _replace(
-        self, lease: Lease, generation: Generation, old: str | None, on_progress: OnRebuild, *, serve: bool
+        self, lease: Lease, generation: Generation, on_progress: OnRebuild, *, serve: bool
     ) -> tuple[str, int, int, bool]:
         """The new index, its documents, how many of them were late, and whether the serving alias moved."""
         new, token = self._make(lease, generation)
@@ -111,21 +111,22 @@ class Rebuild:
         with self._catalog.job(lease) as tx:
             journal.set_replacing(tx, generation.name, lease.epoch)
         with self._catalog.read() as tx:
-            late = vectors.changed_since(tx, generation.name, mark)
+            late = vectors.changed_since(tx, generation.name, since)
         for part in _parts(iter(late)):
             self._write(lease, generation, token, part)
-        moved = self._swap(lease, generation, old, new, token, serve=serve)
+        moved = self._swap(lease, generation, new, token, serve=serve)
         with self._catalog.job(lease) as tx:
-            vectors.acknowledge_up_to(tx, generation.name, mark)
+            vectors.acknowledge_up_to(tx, generation.name, since)
             journal.clear_replacing(tx)
         return new, documents, len(late), moved
 
-    def _give_up(self, lease: Lease) -> None:
+    def _give_up(self, lease: Lease, generation: Generation) -> None:
         """After an error: the swap will never happen any more, and projectors may acknowledge again."""
         self._catalog.renew(lease)
         remove_tokens(self._index)
         with self._catalog.job(lease) as tx:
             journal.clear_replacing(tx)
+        self._drop_left_over(lease, generation)
 
     def _present(self, generation: Generation) -> str | None:
         """The concrete index that is to be replaced."""
@@ -133,22 +134,14 @@ class Rebuild:
         info = self._index.indices().get(name)
         if info is None:
             return None
-        if info.metadata != self._serving.metadata(generation):
-            raise ConfigurationError(
-                f"The index {name!r} is not one of generation {generation.name!r} as it is defined.",
-                hint="Move it away, or mend the generation's definition.",
-            )
-        return name
+        # Another's, where somebody moved the write alias: it stays as it is, and the alias comes back.
+        return name if info.metadata == self._serving.metadata(generation) else None
 
-    def _drop_strays(self, lease: Lease, generation: Generation) -> None:
-        """What a rebuild that died has left: indices of this generation that no alias names, beside one that has its
-        write alias."""
-        aliases = self._index.aliases()
-        if len(aliases.get(generation.write_alias, ())) != 1:
-            return
-        named = {name for targets in aliases.values() for name in targets}
-        for name, info in self._index.indices().items():
-            if info.metadata == self._serving.metadata(generation) and name not in named:
+    def _drop_left_over(self, lease: Lease, generation: Generation) -> None:
+        """What has been replaced, what a rebuild that died has left, and what a database that was restored does not know."""
+        live = self._serving.live()
+        for name, owner in self._serving.left_over().items():
+            if owner == generation.name or owner not in live:
                 self._outcome.drop(lease, name)
 
     def _make(self, lease: Lease, generation: Generation) -> tuple[str, str]:
@@ -200,9 +193,7 @@ class Rebuild:
                 report=GateReport((check,), mark),
             )
 
-    def _swap(
-        self, lease: Lease, generation: Generation, old: str | None, new: str, token: str, *, serve: bool
-    ) -> bool:
+    def _swap(self, lease: Lease, generation: Generation, new: str, token: str, *, serve: bool) -> bool:
         """One alias change. True if the serving alias moved with it."""
         aliases = self._index.aliases()
         serving = aliases.get(SERVING_ALIAS, ())
@@ -211,7 +202,9 @@ class Rebuild:
             AliasAction.remove(generation.write_alias, name) for name in aliases.get(generation.write_alias, ())
         ]
         actions.append(AliasAction.add(generation.write_alias, new))
-        moves = serving == (old,) or (self._serving.stated() == generation.name and (serve or not serving))
+        marked, infos = self._serving.metadata(generation), self._index.indices()
+        own = bool(serving) and all(name in infos and infos[name].metadata == marked for name in serving)
+        moves = own or (self._serving.stated() == generation.name and (serve or not serving))
         if moves:
             actions += [AliasAction.remove(SERVING_ALIAS, name) for name in serving]
             actions.append(AliasAction.add(SERVING_ALIAS, new))

@@ -76,7 +76,7 @@ class Serving:
         if len(targets) != 1:
             raise AliasMissing(
                 f"The alias {SERVING_ALIAS!r} names {len(targets)} indices; it must name one.",
-                hint=_REBUILD.format(self.stated() or "GENERATION"),
+                hint=_REBUILD.format((self.stated() or "GENERATION") + (" --serve" if targets else "")),
                 targets=list(targets),
             )
         indices = {name: _current(aliases, generation) for name, generation in self._generations.items()}
@@ -137,6 +137,45 @@ class Serving:
         with self._catalog.read() as tx:
             return [name for name in journal.live_generations(tx) if journal.restored_since_rebuild(tx, name)]
 
+    def misled(self, generation: Generation) -> str | None:
+        """What is wrong with the aliases of a live generation whose index is there: somebody moved one by hand. None where
+        nothing is."""
+        infos, aliases = self._index.indices(), self._index.aliases()
+        own = {name for name, info in infos.items() if info.metadata == self.metadata(generation)}
+        written, serving = aliases.get(generation.write_alias, ()), aliases.get(SERVING_ALIAS, ())
+        if not (own or written):
+            return None
+        if len(written) != 1 or written[0] not in own:
+            named = " and ".join(written) or "nothing"
+            return f"The alias {generation.write_alias!r} names {named}; it must name one index of {generation.name}."
+        if serving != written and own.issuperset(serving) and serving:
+            return f"The alias {SERVING_ALIAS!r} names {serving[0]}, and what is new is written to {written[0]}."
+        return None
+
+    def left_over(self) -> dict[str, str]:
+        """Concrete indices of ours that nothing needs, and whose they are: of a generation that is not live, or beside the
+        one that its write alias names; never one that another alias names. What was removed may still be in them.
+
+        What the holder of the migration's lease is making may be among them.
+        """
+        infos, aliases, live = self._index.indices(), self._index.aliases(), self.live()
+        ours = {generation.write_alias for generation in self._generations.values()}
+        named = {
+            name for alias, targets in aliases.items() for name in targets
+            if alias not in ours and not alias.startswith(TOKEN_PREFIX)
+        }  # fmt: skip
+        found = {}
+        for generation in self._generations.values():
+            written = aliases.get(generation.write_alias, ())
+            if generation.name in live and len(written) != 1:
+                continue  # which of them is the one, a rebuild finds out
+            kept = {*named, *written} if generation.name in live else named
+            marked = self.metadata(generation)
+            for name, info in infos.items():
+                if info.metadata == marked and name not in kept:
+                    found[name] = generation.name
+        return found
+
     def restored_problems(self) -> list[Problem]:
         """For `status`: what a restored database has still to be brought in line with."""
         return [
@@ -160,7 +199,9 @@ class Serving:
             ahead = {}
             for name in journal.live_generations(tx):
                 info = infos.get(_current(aliases, self._generations[name]))
-                if info is None or not info.newest or journal.restored_since_rebuild(tx, name):
+                if info is None or info.metadata != self.metadata(self._generations[name]):
+                    continue  # somebody moved the write alias: `misled` says so
+                if not info.newest or journal.restored_since_rebuild(tx, name):
                     continue
                 if not vectors.has_version_from(tx, name, info.newest):
                     ahead[name] = info.newest

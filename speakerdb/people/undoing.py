@@ -134,9 +134,10 @@ def _speaker_split(tx: Transaction, event: Event) -> Inverse:
         library.delete_speakers(tx, [made.id])
         splits.turns_changed(tx, row.recording_id, now)
 
+    turns = "1 turn" if len(places) == 1 else f"{len(places):,} turns"
     return Inverse(
-        f"The speaker {made.label!r} ({made.id}) goes; what it says ({len(places):,} turns, {made.speech_seconds:.1f} s)"
-        f" belongs to {row.label!r} ({row.id}) again.",
+        f"The speaker {made.label!r} ({made.id}) goes; what it says ({turns}, {made.speech_seconds:.1f} s) "
+        f"belongs to {row.label!r} ({row.id}) again.",
         effect,
     )
 

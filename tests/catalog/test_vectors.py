@@ -124,10 +124,10 @@ def test_what_the_index_holds_ahead_is_overtaken_once(catalog: Catalog, speaker:
     embed(catalog, speaker)
     read = waiting(catalog)[0].version
     with catalog.job() as tx:
-        vectors.overtake(tx, "v3", [(speaker, read, read + 500)])
+        vectors.overtake(tx, "v3", [(speaker, read, read + 500)], 0)
     assert waiting(catalog)[0].version == read + 501
     with catalog.job() as tx:
-        vectors.overtake(tx, "v3", [(speaker, read, read + 900)])  # read too long ago: somebody raised it meanwhile
+        vectors.overtake(tx, "v3", [(speaker, read, read + 900)], 0)  # read too long ago: somebody raised it meanwhile
     assert waiting(catalog)[0].version == read + 501
 
 

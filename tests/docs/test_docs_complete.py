@@ -31,7 +31,7 @@ from speakerdb.core.turns import END_TOLERANCE_SECONDS
 from speakerdb.errors import SpeakerDBError
 from speakerdb.extraction.extract import NO_FINITE_VECTOR
 from speakerdb.generations import V3, V4
-from speakerdb.ingest.entries import MAX_TURNS
+from speakerdb.ingest.entries import MAX_SPEAKERS, MAX_TURNS
 from speakerdb.ingest.turns_files import MAX_TURNS_FILE_BYTES
 from speakerdb.matcher import CLIP_SECONDS
 from speakerdb.models.sources import MAX_BYTES
@@ -376,6 +376,7 @@ def test_the_limits_in_the_fine_print_are_those_of_the_code() -> None:
         "an id of yours": f"{MAX_ID_LENGTH} ",
         "a name": f"{MAX_NAME_LENGTH:,} ",
         "turns in one recording": f"{MAX_TURNS:,}",
+        "speakers in one recording": f"{MAX_SPEAKERS:,}",
         "a file of turns": f"{MAX_TURNS_FILE_BYTES // mebi} MiB",
         "a line of a manifest": f"{MAX_LINE_BYTES // mebi} MiB",
         "a turn that ends after its recording": f"{END_TOLERANCE_SECONDS:g} s ",

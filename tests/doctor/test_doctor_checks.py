@@ -404,3 +404,19 @@ def test_the_verdict_is_the_worst_of_the_checks() -> None:
     assert report("pass", "skipped") == "pass"
     assert report("pass", "warn") == "warn"
     assert report("warn", "fail", "pass") == "fail"
+
+
+@pytest.mark.usefixtures("libraries")
+def test_a_variable_that_nothing_reads_is_told_with_the_one_that_is_meant(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SPEAKERDB_CONFIG", "SPEAKERDB_WORKERS", "SPEAKERDB_MODELS__OFFLINE", "speakerdb_who"):
+        monkeypatch.setenv(name, "1")
+    assert "variables" not in examined(settings)
+    monkeypatch.setenv("SPEAKERDB_MEDIA_ROOT", "/private/place")
+    found = examined(settings)["variables"]
+    assert (found.verdict, found.found) == ("warn", "nothing reads SPEAKERDB_MEDIA_ROOT")
+    assert "Is SPEAKERDB_MEDIA_ROOTS meant?" in found.mend
+    monkeypatch.delenv("SPEAKERDB_MEDIA_ROOT")
+    monkeypatch.setenv("SPEAKERDB_QQQQ", "1")
+    assert "meant" not in examined(settings)["variables"].mend

@@ -326,3 +326,20 @@ class TestRedactor:
     def test_secrets_are_cut_out(self, text: str, gone: str | None) -> None:
         found = without_secrets(text)
         assert found == text if gone is None else gone not in found
+
+
+def test_what_an_errors_message_quotes_may_be_anybodys() -> None:
+    redactor = Redactor(b"k" * 32, {"v3"})
+    told = redactor.message(
+        "The setting serving names the unknown generation 'Ada Lovelace'; 'v3' is known, \"O'Neil\" too."
+    )
+    assert "Ada" not in told
+    assert "Neil" not in told
+    assert "'v3' is known" in told
+
+
+@pytest.mark.parametrize("secret", ["u:hunter2", "u:hunter2/x", "u:hun@ter2", ":hunter2", "hunter2"])
+def test_no_password_of_an_address_is_left(secret: str) -> None:
+    told = without_secrets(f"cannot reach postgresql://{secret}@host:5432/db, see https://huggingface.co/a/b")
+    assert "ter2" not in told
+    assert told.endswith("@host:5432/db, see https://huggingface.co/a/b")

@@ -27,7 +27,9 @@ class Day:
         self.list = cli.folder / "list.txt"
 
     def speaker(self, number: int = 0) -> str:
-        return str(sorted(each["id"] for each in self.cli.ok("speakers", "list"))[number])
+        """Of a recording whose speakers have several turns each; ids are made up, so their order says nothing."""
+        listed = self.cli.ok("speakers", "list", "--recording", self.recording("talk00"))
+        return str(sorted(each["id"] for each in listed)[number])
 
     def profile(self, name: str) -> str:
         return next(str(each["id"]) for each in self.cli.ok("profiles", "list") if each["name"] == name)
@@ -69,7 +71,7 @@ class Day:
         yield "media accept", lambda: [self.recording("talk00"), "--yes"], 0
         yield "backup", lambda: [self.cli.folder / "kept.db"], 0
         yield "migrate start", lambda: ["--to", "v4", "--detach", "--part", "50%"], 0
-        yield "migrate pause", lambda: ["--reason", "quiet hours"], 0
+        yield "migrate pause", lambda: ["--why", "quiet hours"], 0
         yield "migrate resume", nothing, 0
         yield "work", self._broken, 6
         yield "migrate status", nothing, 0

@@ -16,15 +16,17 @@ import intake_kit as kit
 import pytest
 
 from speakerdb import media
-from speakerdb.errors import DatabaseUnavailable, InvalidTurns, StorageFull
+from speakerdb.errors import DatabaseUnavailable, InvalidInput, InvalidTurns, StorageFull
 from speakerdb.ingest import Given, bulk, entries, turns_files
 from speakerdb.ingest.looking import Looking
 from speakerdb.ingest.sources import Sources
 from speakerdb.ingest.turns_files import TurnsFiles
 from speakerdb.people.naming import Choice
+from speakerdb.reports import AddOutcome
 from speakerdb.reports.intake import IntakeReport
 from speakerdb.service import SpeakerDB
-from speakerdb.types import MediaInfo
+from speakerdb.testing.factories import silence
+from speakerdb.types import MediaInfo, Turn
 
 Open = Callable[..., SpeakerDB]
 
@@ -308,6 +310,17 @@ def test_too_many_turns(db: SpeakerDB, tmp_path: Path, monkeypatch: pytest.Monke
     assert entries.MAX_TURNS == 1_000_000
 
 
+def test_too_many_speakers(db: SpeakerDB) -> None:
+    many = [Turn(n / 1000, (n + 1) / 1000, f"S{n}") for n in range(entries.MAX_SPEAKERS + 1)]
+    with pytest.raises(InvalidTurns, match="10,001 speakers"):
+        db.add(None, many, recording_id="long", waveform=silence(60.0))
+    assert len(db.add(None, many[1:], recording_id="long", waveform=silence(60.0)).speakers) == entries.MAX_SPEAKERS
+    other = [Turn(t.start, t.end, t.speaker + "x") for t in many[1:]]
+    assert db.add(None, other, recording_id="long", waveform=silence(60.0)).outcome is AddOutcome.CHANGED
+    db.remove("long")
+    assert db.speakers() == []
+
+
 def test_a_file_that_is_replaced_while_it_is_read(
     db: SpeakerDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -552,3 +565,66 @@ def test_a_dry_run_counts_the_profiles_of_all_its_parts_once(
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert db.ingest.bring_in([path], dry_run=True).profiles_made == 2
     assert db.ingest.bring_in([path]).profiles_made == 2
+
+
+@pytest.mark.parametrize("how", ["dry run", "stopped", "full disk"])
+def test_a_manifest_that_is_fed_is_not_replaced_by_a_run_that_did_not_bring_it_in(
+    db: SpeakerDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    path = kit.library(tmp_path, 3)
+    given: list[Any] = [{"path": "gone.wav", "turns": kit.TURNS}, *kit.entries_of(path)]
+    kit.manifest(path, given)
+    before = path.read_bytes()
+    monkeypatch.setattr(bulk, "PART_RECORDINGS", 2)
+    if how == "dry run":
+        report = db.ingest.bring_in([path], refused=path, dry_run=True)
+        assert counts(report) == (3, 0, 0, 1)
+    elif how == "stopped":
+        asked: list[None] = []
+        report = db.ingest.bring_in([path], refused=path, stop=lambda: bool(asked.append(None) or len(asked) > 1))
+        assert (report.stopped, counts(report)) == (True, (1, 0, 0, 1))
+    else:
+
+        def full(*_: object) -> None:
+            raise StorageFull("The disk is full.")
+
+        monkeypatch.setattr(bulk.Bulk, "_event", full)
+        with pytest.raises(StorageFull):
+            db.ingest.bring_in([path], refused=path)
+    assert path.read_bytes() == before
+    beside = path.with_name(f"{path.stem}.refused.jsonl")
+    assert [line["error"]["code"] for line in kit.entries_of(beside)] == ["media-missing"]
+    if how != "full disk":
+        assert report.refused_file == str(beside)
+
+
+@pytest.mark.parametrize("place", ["folder", "pipe"])
+def test_what_is_no_file_is_not_replaced_by_the_refused_ones(db: SpeakerDB, tmp_path: Path, place: str) -> None:
+    path = kit.library(tmp_path, 1)
+    out = tmp_path / f"{place}.jsonl"
+    out.mkdir() if place == "folder" else os.mkfifo(out)
+    with pytest.raises(InvalidInput, match="not a regular file"):
+        db.ingest.bring_in([path], refused=out)
+    assert db.recordings() == []
+
+
+def test_a_turns_file_that_is_no_file_is_told_once_with_its_hint(
+    db: SpeakerDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit.sound(tmp_path / "a.wav")
+    os.mkfifo(tmp_path / "pipe.rttm")
+    (tmp_path / "long.rttm").write_text("SPEAKER a 1 0 1 <NA> <NA> A <NA> <NA>\n")
+    monkeypatch.setattr(turns_files, "MAX_TURNS_FILE_BYTES", 9)
+    kit.manifest(tmp_path / "m.jsonl", [{"path": "a.wav", "turns_file": n} for n in ("pipe.rttm", "long.rttm")])
+    pipe, long = db.ingest.bring_in([tmp_path / "m.jsonl"]).sample
+    assert pipe.message == f"The turns file {tmp_path / 'pipe.rttm'} is not a regular file."
+    assert (long.code, long.hint) == ("invalid-turns", "Write one file of turns a recording.")
+
+
+@pytest.mark.parametrize("name", ["refused.csv", "refused", "refused.txt"])
+def test_a_name_under_which_the_refused_ones_could_not_be_added_again(db: SpeakerDB, tmp_path: Path, name: str) -> None:
+    path = kit.library(tmp_path, 1)
+    with pytest.raises(InvalidInput, match="JSON Lines") as caught:
+        db.ingest.bring_in([path], refused=tmp_path / name)
+    assert ".jsonl" in caught.value.hint
+    assert db.recordings() == []

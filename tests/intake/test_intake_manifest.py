@@ -67,6 +67,9 @@ def test_both_forms_say_the_same() -> None:
         ({"speakers": {"A": {"name": "x" * 10_000}}}, "speakers.A.name"),
         ({"speakers": {"A": {"profile": "a\tb"}}}, "U+0009"),
         ({"recorded_at": "yesterday"}, "recorded_at"),
+        ({"recorded_at": "9999-12-31T23:59:59-23:59"}, "recorded_at"),
+        ({"recorded_at": "9999-12-31T23:59:59.999999"}, "recorded_at"),
+        ({"recorded_at": "0001-01-01T00:00:00+23:59"}, "recorded_at"),
         ({"recorded_at": 1717173000}, "`recorded_at`"),
     ],
 )

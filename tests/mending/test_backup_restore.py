@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -13,7 +14,8 @@ import pytest
 
 from speakerdb.backup import back_up, described, restore_library
 from speakerdb.catalog import copies
-from speakerdb.errors import BackupUnusable, InvalidInput, LeaseLost, LibraryInUse, StorageFull
+from speakerdb.catalog.database import Database
+from speakerdb.errors import BackupUnusable, DatabaseUnavailable, InvalidInput, LeaseLost, LibraryInUse, StorageFull
 from speakerdb.service import SpeakerDB
 from speakerdb.settings import Settings
 from speakerdb.testing.factories import FakeExecutor, fake_settings, silence, two_voices
@@ -165,6 +167,27 @@ def test_a_restoration_that_dies_leaves_the_old_database(
     assert not list(settings.data_dir.glob("*.restoring*"))
 
 
+@pytest.mark.parametrize("which", ["restoring", "before"])
+def test_a_copy_that_cannot_be_written_is_no_damaged_database(
+    settings: Settings, saved: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """A quota that is used up is no full disk to SQLite: the library must stay where it is."""
+    real = copies.copy_out
+
+    def refused(database: Database, target: Path) -> None:
+        if which in target.name:
+            raise DatabaseUnavailable("disk I/O error")
+        real(database, target)
+
+    monkeypatch.setattr(copies, "copy_out", refused)
+    with pytest.raises(DatabaseUnavailable):
+        restore_library(settings, saved)
+    with opened(settings) as db:
+        assert ids(db) == ["two", "three"]
+        check(db)
+    assert not [file for file in settings.data_dir.iterdir() if "damaged" in file.name or "restoring" in file.name]
+
+
 def test_a_damaged_database_is_moved_aside(settings: Settings, saved: Path) -> None:
     path = settings.data_dir / "catalog.db"
     path.write_bytes(b"no database at all" * 1000)
@@ -175,13 +198,17 @@ def test_a_damaged_database_is_moved_aside(settings: Settings, saved: Path) -> N
         assert ids(db) == ["one", "two"]
 
 
-def test_nobody_else_may_have_the_library_open(settings: Settings, saved: Path) -> None:
+@pytest.mark.parametrize("number", [lambda: 12345, os.getpid], ids=["another", "the-same-in-another-container"])
+def test_nobody_else_may_have_the_library_open(settings: Settings, saved: Path, number: Callable[[], int]) -> None:
     program = (
         "import sys, time\nfrom pathlib import Path\nfrom speakerdb.catalog.holders import Holder\n"
+        "import os; os.getpid = lambda: int(sys.argv[2])\n"
         "holder = Holder(Path(sys.argv[1]))\nprint('ready', flush=True)\ntime.sleep(60)\n"
     )
     other = subprocess.Popen(
-        [sys.executable, "-c", program, str(settings.data_dir / "locks")], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, str(settings.data_dir / "locks"), str(number())],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert other.stdout is not None

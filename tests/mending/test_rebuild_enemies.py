@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from speakerdb.errors import Conflict, GateFailed
+from speakerdb.errors import BackendError, Conflict, GateFailed, IndexUnavailable, LeaseHeld
 from speakerdb.index.embedded import EmbeddedIndex
 from speakerdb.migrator import gates
 from speakerdb.service import SpeakerDB
 from speakerdb.settings import Settings
 from speakerdb.testing.factories import FakeExecutor, fake_settings, silence, two_voices
-from speakerdb.testing.faults import FaultQueue, FaultyIndex
+from speakerdb.testing.faults import Fault, FaultQueue, FaultyIndex, SimulatedCrash
 from speakerdb.testing.invariants import check
 from speakerdb.testing.machine_world import Clock
 
@@ -41,19 +41,16 @@ class Library:
             db.add(None, two_voices(), recording_id=name, waveform=silence(20))
         db.work()
 
-    def watched(self, at: int, act: Callable[[], None]) -> FaultyIndex:
-        """An index that lets `act` happen at the `at`-th place before or after one of its calls."""
-        index = FaultyIndex(EmbeddedIndex(self.settings.index_path), FaultQueue())
-        seen: list[str] = []
 
-        def callback(call: str, when: str) -> None:
-            seen.append(f"{when} {call}")
-            if len(seen) == at:
-                act()
-
-        index.seen = seen  # type: ignore[attr-defined]
-        index.on_call(callback)
-        return index
+def places(folder: Path, act: Callable[[SpeakerDB], object]) -> list[str]:
+    """The places that a verb goes through."""
+    library, seen = Library(folder, "one"), []
+    index = FaultyIndex(EmbeddedIndex(library.settings.index_path), FaultQueue())
+    with library.open(index) as db:
+        index.on_call(lambda call, when: seen.append(f"{when} {call}"))
+        act(db)
+        index._callbacks.clear()
+    return seen
 
 
 def settled(db: SpeakerDB) -> None:
@@ -69,36 +66,32 @@ def settled(db: SpeakerDB) -> None:
 def test_a_change_is_not_lost_where_the_clock_was_moved_back(tmp_path: Path) -> None:
     """Versions lie ahead of the clock, so what is new has lower ones than what is there."""
 
-    def late(library: Library) -> None:
-        with library.open() as db:
-            library.fill(db, "late")
-
-    for at in range(1, 60):
+    seen = places(tmp_path / "count", lambda db: db.rebuild_index("v3"))
+    first, last = seen.index("before scan"), len(seen) - seen[::-1].index("after update_aliases")
+    for at in range(first, last):
         library = Library(tmp_path / str(at))
         library.clock.now += HOUR
         with library.open() as db:
             library.fill(db, "one")
         library.clock.now -= HOUR
-        index = library.watched(0, lambda: None)
-        seen: list[str] = []
+        counting: list[int] = []
 
-        def other(call: str, when: str, library: Library = library, seen: list[str] = seen, at: int = at) -> None:
-            seen.append(f"{when} {call}")
-            if len(seen) == at:
-                late(library)
+        def late(
+            call: str, when: str, library: Library = library, counting: list[int] = counting, at: int = at
+        ) -> None:
+            counting.append(at)
+            if len(counting) == at:
+                with library.open() as db:
+                    library.fill(db, "late")
 
+        index = FaultyIndex(EmbeddedIndex(library.settings.index_path), FaultQueue())
         with library.open(index) as db:
-            index.on_call(other)
+            index.on_call(late)
             with suppress(Conflict, GateFailed):  # what is new looks old, and was not there when it was compared
                 db.rebuild_index("v3")
             index._callbacks.clear()
         with library.open() as db:
             settled(db)
-            db.rebuild_index("v3")
-            settled(db)
-        if len(seen) < at:
-            return
-    raise AssertionError("a rebuild makes fewer calls than that")
 
 
 def test_a_change_that_began_before_and_is_committed_after_the_comparison_is_not_lost(
@@ -141,3 +134,110 @@ def test_a_change_that_began_before_and_is_committed_after_the_comparison_is_not
         db.rebuild_index("v3")
         thread.join()
         settled(db)
+
+
+def hooked(library: Library, at: int, act: Callable[[], object]) -> tuple[FaultyIndex, list[str]]:
+    """An index at whose `at`-th place `act` happens, and the places that were gone through."""
+    index, seen = FaultyIndex(EmbeddedIndex(library.settings.index_path), FaultQueue()), []
+
+    def callback(call: str, when: str) -> None:
+        seen.append(f"{when} {call}")
+        if len(seen) == at:
+            act()
+
+    index.on_call(callback)
+    return index, seen
+
+
+@pytest.mark.parametrize(
+    ("verb", "generation"), [("finalize", "v4"), ("rollback", "v3"), ("cancel", "v4"), ("retire", "v3")]
+)
+def test_its_lease_expires_and_another_process_ends_the_migration(tmp_path: Path, verb: str, generation: str) -> None:
+    """A rebuild of either end sleeps at one place for longer than its lease; it wakes and harms nothing."""
+    for at in (13, 19, 23):
+        library = Library(tmp_path / str(at), "one", "two")
+        with library.open() as db:
+            db.start_migration("v4", force=True)
+            db.work()
+            if verb in ("rollback", "retire"):
+                db.finalize()
+
+        def ends(library: Library = library) -> None:
+            library.clock.now += 61_000_000
+            with library.open() as other:
+                library.fill(other, "late")
+                other.remove("two")
+                getattr(other, verb)()
+                check(other)
+
+        index, seen = hooked(library, at, ends)
+        with library.open(index) as db:
+            with suppress(Conflict, BackendError):
+                db.rebuild_index(generation)
+            index._callbacks.clear()
+        assert len(seen) >= at
+        with library.open() as db:
+            settled(db)
+            for name in db.serving.live():
+                db.rebuild_index(name)
+            settled(db)
+            assert not db.status().problems
+            assert len(db.index.indices()) == len(db.serving.live())
+
+
+def test_only_one_process_rebuilds(tmp_path: Path) -> None:
+    library = Library(tmp_path, "one")
+    refused: list[str] = []
+
+    def tries() -> None:
+        with library.open() as other:
+            with pytest.raises(LeaseHeld) as caught:
+                other.rebuild_index("v3")
+            refused.append(caught.value.code)
+            assert not other.status().problems, "what is being made is no left-over"
+
+    index, _ = hooked(library, 15, tries)
+    with library.open(index) as db:
+        db.rebuild_index("v3")
+        index._callbacks.clear()
+        settled(db)
+    assert refused == ["lease-held"]
+
+
+def test_the_source_is_built_again_while_a_migration_runs_and_a_roll_back_serves_it(tmp_path: Path) -> None:
+    library = Library(tmp_path, "one", "two")
+    with library.open() as db:
+        db.start_migration("v4", force=True)
+        report = db.rebuild_index("v3")
+        library.fill(db, "three")
+        assert db.serving.resolve(fresh=True).index == report.index
+        db.finalize()
+        db.rebuild_index("v3")
+        db.remove("one")
+        assert db.rollback().serving == "v3"
+        settled(db)
+
+
+def test_what_a_rebuild_that_failed_has_made_is_gone(tmp_path: Path) -> None:
+    """And what one that was killed has made is told of: voices that are removed since would stay in it."""
+    library = Library(tmp_path, "one")
+    faults = FaultQueue()
+    faults.next("bulk", Fault.LOSE_ACK)
+    with library.open(FaultyIndex(EmbeddedIndex(library.settings.index_path), faults)) as db:
+        with pytest.raises(IndexUnavailable):
+            db.rebuild_index("v3")
+        assert list(db.index.indices()) == ["speakers_v3"]
+    faults.next("bulk", Fault.CRASH_AFTER)
+    with (
+        library.open(FaultyIndex(EmbeddedIndex(library.settings.index_path), faults)) as db,
+        pytest.raises(SimulatedCrash),
+    ):
+        db.rebuild_index("v3")
+    library.clock.now += 61_000_000
+    with library.open() as db:
+        assert len(db.index.indices()) == 2
+        db.start_migration("v4", force=True)  # takes the lease, and with it the token
+        (problem,) = [each for each in db.status().problems if each.code == "index-left-over"]
+        assert problem.command == "speakerdb index rebuild v3"
+        db.rebuild_index("v3")
+        assert len(db.index.indices()) == 2, "one for each live generation"

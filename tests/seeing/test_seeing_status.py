@@ -305,8 +305,9 @@ def test_errors_come_first_and_every_command_exists() -> None:
     found: dict[str, Problem] = {}
     for migration in (paused, over, intention):
         facts = replace(
-            FACTS, stated="v4", generations=(one, other), migration=migration, disk_free=1, disk_floor=2, old_cache="/x"
-        )
+            FACTS, stated="v4", generations=(one, other), migration=migration, disk_free=1, disk_floor=2, old_cache="/x",
+            left_over={"speakers_v4": "v4"},
+        )  # fmt: skip
         problems = health.problems(facts, health.waiting(facts))
         severities = [problem.severity for problem in problems]
         assert severities == sorted(severities, key=lambda severity: severity != "error")
@@ -314,7 +315,7 @@ def test_errors_come_first_and_every_command_exists() -> None:
     assert set(found) == {
         "alias-disagrees", "nobody-works", "model-unavailable", "migration-paused", "rollback-over", "swap-unfinished",
         "source-lag", "disk-low", "old-cache", "index-missing", "items-rejected", "worker-died", "media-missing",
-        "profiles-waiting", "documents-waiting",
+        "profiles-waiting", "documents-waiting", "index-left-over",
     }  # fmt: skip
     for problem in found.values():
         assert parses(problem.command), problem

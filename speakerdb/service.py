@@ -36,6 +36,7 @@ from speakerdb.matcher import Matcher, Scope
 from speakerdb.migrator import Migrator, Serving
 from speakerdb.migrator.migrator import MigratorOptions, Swapped, Which
 from speakerdb.migrator.preflight import Probe, probe_model
+from speakerdb.opener import Opener
 from speakerdb.overview import Overview
 from speakerdb.people import People
 from speakerdb.plots import Plots
@@ -81,16 +82,14 @@ class SpeakerDB:
         self.who = who = settings.actor
         self.serving = Serving(catalog, index, self.generations)
         self.projector = Projector(catalog, index)
-        self.ingest = Ingest(catalog, media_roots=settings.media_roots, who=who)
+
+        def opener() -> Opener:
+            return Opener(lambda: make_executor(settings.executor), settings.recording_timeout)
+
+        self.ingest = Ingest(catalog, media_roots=settings.media_roots, who=who, opener=opener)
         self.people = People(catalog, who=who)
         self.voices = Voices(catalog, self.generations)
-        self.files = Files(
-            catalog,
-            media_roots=settings.media_roots,
-            who=who,
-            executor=lambda: make_executor(settings.executor),
-            timeout=settings.recording_timeout,
-        )
+        self.files = Files(catalog, media_roots=settings.media_roots, who=who, opener=opener)
         self.extraction = Extraction(
             catalog,
             executor,

@@ -10,8 +10,8 @@ import typer
 
 from speakerdb.cli.intake_view import run_intake
 from speakerdb.cli.live import run_work
-from speakerdb.cli.output import error_value, print_error
-from speakerdb.cli.session import JsonFlag, Session
+from speakerdb.cli.output import error_value, plural, print_error
+from speakerdb.cli.session import JsonFlag, Session, YesFlag
 from speakerdb.cli.show import say, show_added, show_work
 from speakerdb.errors import InvalidInput, SpeakerDBError
 from speakerdb.reports import AddReport, WorkReport
@@ -160,19 +160,28 @@ def remove(
     recording_ids: Annotated[
         list[str], typer.Argument(metavar="ID...", help="Ids of recordings, or unique beginnings of them.")
     ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Remove recordings, with their speakers, their embeddings and the events about them. The media files stay.
+    """Remove recordings, with their speakers, their embeddings and the events about them. The media files stay. Asks first.
 
     One that is not there does not stop the others; the exit code is that of the first error.
     """
     session = Session.of(ctx, as_json)
     removed: list[str] = []
     errors: list[SpeakerDBError] = []
+    verb = "Would remove" if dry_run else "Removed"
     with session.open() as db:
+        if not dry_run:
+            many = plural(len(recording_ids), "recording")
+            session.confirm(f"Remove {many} with all voices, for good? Names and events go too.", yes=yes)
         for given in recording_ids:
             try:
-                db.remove(given)
+                if dry_run:
+                    voices = db.speakers(recording=given)
+                else:
+                    db.remove(given)
             except SpeakerDBError as error:
                 if error.scope == "run" or len(recording_ids) == 1:
                     raise
@@ -182,8 +191,11 @@ def remove(
                 continue
             removed.append(given)
             if not session.json:
-                session.show(lambda console, given=given: say(console, f"Removed {given}."))  # type: ignore[misc]
-    answer: dict[str, Any] = {"removed": removed[0] if len(recording_ids) == 1 else removed}
+                what = f" with {plural(len(voices), 'speaker')}" if dry_run else ""
+                session.show(lambda console, text=f"{verb} {given}{what}.": say(console, text))  # type: ignore[misc]
+    answer: dict[str, Any] = {
+        "would_remove" if dry_run else "removed": removed[0] if len(recording_ids) == 1 else removed
+    }
     if errors:
         answer |= {"errors": [error_value(error) for error in errors], "error": error_value(errors[0])}
     session.result(answer, lambda *_: None)

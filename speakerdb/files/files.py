@@ -28,8 +28,8 @@ from speakerdb.errors import (
     NotFound,
     SpeakerDBError,
 )
-from speakerdb.executors import Executor
-from speakerdb.files.looking import Looked, Opener, look, look_deeper
+from speakerdb.files.looking import Looked, look, look_deeper
+from speakerdb.opener import Opener
 from speakerdb.reports.files import (
     AcceptReport,
     FileChange,
@@ -72,14 +72,12 @@ class Files:
         *,
         media_roots: Sequence[Path],
         who: str,
-        executor: Callable[[], Executor],
-        timeout: float,
+        opener: Callable[[], Opener],
     ) -> None:
         self._catalog = catalog
         self._media_roots = tuple(media_roots)
         self._who = who
-        self._executor = executor
-        self._timeout = timeout
+        self._opener = opener
 
     def check(
         self,
@@ -99,7 +97,7 @@ class Files:
         states: Counter[str] = Counter()
         wrong = 0
         below: str | None = None
-        with ThreadPoolExecutor(LOOKERS) as threads, closing(Opener(self._executor, self._timeout)) as opener:
+        with ThreadPoolExecutor(LOOKERS) as threads, closing(self._opener()) as opener:
             for part in parts:
                 looked = threads.map(self._look, part)
                 for one in look_deeper(list(looked), opener) if deep else looked:
@@ -197,7 +195,7 @@ class Files:
         done = 0
         with self._catalog.read() as tx:
             live = journal.live_generations(tx)
-        with ThreadPoolExecutor(LOOKERS) as threads, closing(Opener(self._executor, self._timeout)) as opener:
+        with ThreadPoolExecutor(LOOKERS) as threads, closing(self._opener()) as opener:
             for part in parts:
                 looked = list(threads.map(self._look, part))
                 done += len(looked)

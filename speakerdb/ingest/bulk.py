@@ -22,6 +22,7 @@ from speakerdb.ingest.entries import Ready, Refused
 from speakerdb.ingest.looking import Looking
 from speakerdb.ingest.sources import Entry, Sources, refused_line
 from speakerdb.ingest.writing import PartWriter, Written
+from speakerdb.opener import Opener
 from speakerdb.reports import AddOutcome
 from speakerdb.reports.intake import IntakeEvent, IntakeReport, OnIntake, RefusedEntry
 
@@ -39,9 +40,12 @@ SAMPLE = 100
 class Bulk:
     """One run."""
 
-    def __init__(self, catalog: Catalog, looking: Looking, who: str, *, dry_run: bool, refused: RefusedFile) -> None:
+    def __init__(
+        self, catalog: Catalog, looking: Looking, opener: Opener, who: str, *, dry_run: bool, refused: RefusedFile
+    ) -> None:
         self._catalog = catalog
         self._looking = looking
+        self._opener = opener
         self._who = who
         self._dry_run = dry_run
         self._refused_file = refused
@@ -61,12 +65,13 @@ class Bulk:
             try:
                 while not (stopped := stop()):
                     while len(ahead) < AHEAD and (part := next(parts, None)) is not None:
-                        ahead.append(pool.submit(self._looking.part, part))
+                        ahead.append(pool.submit(self._looking.part, part, self._opener.open))
                     if not ahead:
                         break
                     self._settle(ahead.popleft().result())
                     on_event(self._event(time.monotonic() - begun))
             finally:
+                self._opener.close()  # first: a file that hangs would be waited for
                 pool.shutdown(cancel_futures=True)
             self._refused_file.complete = not (stopped or self._dry_run)
         if not self._dry_run:

@@ -15,6 +15,7 @@ from speakerdb.ingest.looking import Looking
 from speakerdb.ingest.sources import Sources
 from speakerdb.ingest.turns_files import TurnsFiles
 from speakerdb.ingest.writing import PartWriter, all_names
+from speakerdb.opener import Opener
 from speakerdb.reports import AddReport, RecordingView
 from speakerdb.reports.intake import IntakeReport, OnIntake
 from speakerdb.types import Turn, Waveform
@@ -23,8 +24,11 @@ from speakerdb.types import Turn, Waveform
 class Ingest:
     """Adds and removes recordings."""
 
-    def __init__(self, catalog: Catalog, *, media_roots: Sequence[Path], who: str) -> None:
+    def __init__(
+        self, catalog: Catalog, *, media_roots: Sequence[Path], who: str, opener: Callable[[], Opener]
+    ) -> None:
         self._catalog = catalog
+        self._opener = opener
         self._looking = Looking(catalog, media_roots)
         self._who = who
 
@@ -75,7 +79,10 @@ class Ingest:
         running it again. Raises what concerns the whole run: `BackendError`, `WritesFenced`, `InvalidTurns` for `turns`.
         """
         sources = Sources(paths, TurnsFiles(turns), library_name)
-        bulk = Bulk(self._catalog, self._looking, self._who, dry_run=dry_run, refused=RefusedFile(refused, paths))
+        bulk = Bulk(
+            self._catalog, self._looking, self._opener(), self._who,
+            dry_run=dry_run, refused=RefusedFile(refused, paths),
+        )  # fmt: skip
         return bulk.run(sources, on_event or (lambda _: None), stop or (lambda: False))
 
     def remove(self, recording_id: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from speakerdb import media
@@ -12,7 +12,8 @@ from speakerdb.core.texts import MAX_ID_LENGTH, flaw
 from speakerdb.core.turns import turns_digest, validate
 from speakerdb.errors import InvalidInput, InvalidTurns, MediaChanged, MediaUnreadable, SpeakerDBError
 from speakerdb.ingest.entries import MAX_SPEAKERS, MAX_TURNS, Given, Ready, Refused
-from speakerdb.types import Fingerprint
+from speakerdb.opener import open_files
+from speakerdb.types import Fingerprint, MediaInfo
 
 
 class Looking:
@@ -23,14 +24,18 @@ class Looking:
         self._media_roots = media_roots
 
     def one(self, given: Given) -> Ready:
-        """One entry. Raises what makes it refused: `MediaError`, `InvalidInput` classes."""
+        """One entry, whose file is opened in this process. Raises what makes it refused: `MediaError`, `InvalidInput` classes."""
         (found,) = self.part([given])
         if isinstance(found, Refused):
             raise found.error
         return found
 
-    def part(self, entries: Iterable[Given | Refused]) -> list[Ready | Refused]:
-        """Some entries, in their order. Raises only what stops the whole run."""
+    def part(
+        self,
+        entries: Iterable[Given | Refused],
+        opened: Callable[[Sequence[Path]], Iterable[MediaInfo | SpeakerDBError]] = open_files,
+    ) -> list[Ready | Refused]:
+        """Some entries, in their order. `opened` opens files. Raises only what stops the whole run."""
         paths: list[tuple[Given | Refused, Path | None]] = [self._allowed(entry) for entry in entries]
         given = [(entry, path) for entry, path in paths if isinstance(entry, Given)]
         with self._catalog.read() as tx:
@@ -39,7 +44,14 @@ class Looking:
                 [entry.recording_id for entry, _ in given if entry.recording_id is not None],
                 [str(path) for _, path in given if path is not None],
             )
-        return [entry if isinstance(entry, Refused) else self._look(entry, path, lengths) for entry, path in paths]
+        marked = [self._marked(entry, path) for entry, path in paths]
+        # The same bytes last as long as they did: only what is new is opened.
+        new = {path: mark for _, path, mark in marked if path is not None and mark is not None and mark not in lengths}
+        infos = dict(zip(new, opened(list(new)), strict=True))
+        return [
+            entry if isinstance(entry, Refused) else self._look(entry, path, mark, lengths, infos)
+            for entry, path, mark in marked
+        ]
 
     def _allowed(self, entry: Given | Refused) -> tuple[Given | Refused, Path | None]:
         """The entry with the real path of its file."""
@@ -56,15 +68,32 @@ class Looking:
             return _refused(entry, error), None
         return entry, real
 
-    def _look(self, given: Given, path: Path | None, lengths: Mapping[Fingerprint, float | None]) -> Ready | Refused:
+    @staticmethod
+    def _marked(entry: Given | Refused, path: Path | None) -> tuple[Given | Refused, Path | None, Fingerprint | None]:
+        """The same with the file's fingerprint."""
+        if isinstance(entry, Refused) or path is None:
+            return entry, path, None
         try:
-            fingerprint, seconds = None, given.seconds
-            if path is not None:
-                fingerprint = media.fingerprint(path)
-                # The same bytes last as long as they did: only what is new is opened.
-                known = fingerprint in lengths
-                seconds = lengths[fingerprint] if known else media.probe(path).seconds
-                if not known and media.fingerprint(path) != fingerprint:
+            return entry, path, media.fingerprint(path)
+        except SpeakerDBError as error:
+            return _refused(entry, error), path, None
+
+    def _look(
+        self,
+        given: Given,
+        path: Path | None,
+        fingerprint: Fingerprint | None,
+        lengths: Mapping[Fingerprint, float | None],
+        infos: Mapping[Path, MediaInfo | SpeakerDBError],
+    ) -> Ready | Refused:
+        try:
+            seconds = given.seconds
+            if path is not None and fingerprint is not None:
+                info = infos.get(path)
+                if isinstance(info, SpeakerDBError):
+                    raise info
+                seconds = lengths[fingerprint] if info is None else info.seconds
+                if info is not None and media.fingerprint(path) != fingerprint:
                     raise MediaChanged(
                         f"{path} was replaced while it was read.", hint="Add it again when it is complete."
                     )

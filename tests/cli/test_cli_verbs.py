@@ -21,7 +21,7 @@ from tests.cli.conftest import CommandLine
 # What each verb needs beside --json; a verb that is missing here fails `test_every_verb_is_listed`.
 VERBS: dict[str, list[str]] = {
     "add": ["one.wav", "--turns", "turns.rttm"],
-    "remove": ["rec-1"],
+    "remove": ["rec-1", "--yes"],
     "work": [],
     "match": ["--speaker", "spk-1"],
     "status": [],

@@ -88,7 +88,8 @@ class Day:
         yield "migrate retire", lambda: ["--yes"], 0
         yield "index rebuild", lambda: ["--all"], 0
         yield "events", lambda: ["--kind", "item-waived"], 0
-        yield "remove", lambda: [self.recording("talk02")], 0
+        yield "remove", lambda: [self.recording("talk02"), "--dry-run"], 0
+        yield "remove", lambda: [self.recording("talk02"), "--yes"], 0
         yield "restore", lambda: [self.cli.folder / "kept.db", "--yes"], 0
         yield "index rebuild", lambda: ["--all", "--yes"], 0
         yield "models list", nothing, 0

@@ -263,7 +263,7 @@ def test_an_index_restored_from_an_older_copy(cli: CommandLine) -> None:
     copy_database(cli.data / "index.db", cli.folder / "older.db")
     made = make_recording(cli.folder / "media", "later", [("A", 1, 2.0), ("B", 2, 2.0)])
     cli.ok("add", made.path, "--turns", made.path.with_suffix(".rttm"), "--now")
-    cli.ok("remove", rows(cli.data, "SELECT id FROM recordings WHERE path LIKE '%talk02%'")[0][0])
+    cli.ok("remove", "--yes", rows(cli.data, "SELECT id FROM recordings WHERE path LIKE '%talk02%'")[0][0])
     cli.ok("work")
     copy_database(cli.folder / "older.db", cli.data / "index.db")
     assert cli.ok("work")["documents_written"] == 0, "nothing is known to be wrong"

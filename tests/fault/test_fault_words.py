@@ -21,7 +21,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("words", "exit_code"),
     [
-        (["remove", NOT_TEXT], 3),
+        (["remove", "--yes", NOT_TEXT], 3),
         (["recordings", "list", "--library", NOT_TEXT], 3),
         (["speakers", "list", "--recording", NOT_TEXT], 3),
         (["speakers", "list", "--name", NOT_TEXT], 0),

@@ -14,6 +14,7 @@ import pytest
 from speakerdb.errors import NotFound
 from speakerdb.executors import ProcessExecutor
 from speakerdb.files import files
+from speakerdb.opener import Opener
 from speakerdb.reports.files import FileProgress, FileState
 from speakerdb.testing.factories import silence, two_voices
 from tests.fault.fault_kit import everything
@@ -147,8 +148,7 @@ class Fragile:
 def test_a_file_that_kills_or_hangs_whoever_opens_it_is_unreadable_and_the_others_are_looked_at(shelf: Shelf) -> None:
     shelf.add(*(f"{n}.wav" for n in range(20)), "deadly.wav", "endless.wav")
     fragile = Fragile(deadly="deadly.wav", endless="endless.wav")
-    shelf.db.files._executor = lambda: fragile
-    shelf.db.files._timeout = 0.01
+    shelf.db.files._opener = lambda: Opener(lambda: fragile, 0.01)
     found = shelf.found(deep=True)
     wrong = {name: f.detail for name, f in found.items() if f.wrong}
     assert set(wrong) == {"deadly.wav", "endless.wav"}
@@ -167,7 +167,7 @@ def test_files_are_opened_in_a_process_of_their_own(shelf: Shelf) -> None:
         made.append(ProcessExecutor(1))
         return made[-1]
 
-    shelf.db.files._executor = make
+    shelf.db.files._opener = lambda: Opener(make, 60.0)
     assert shelf.db.files.check(deep=True).ok
     (executor,) = made
     (process,) = executor._context.started

@@ -131,11 +131,11 @@ def test_a_name_that_is_not_text(cli: Callable[..., Ran], tmp_path: Path) -> Non
 
 def test_many_are_removed_and_one_is_not_there(cli: Callable[..., Ran], tmp_path: Path) -> None:
     cli("add", kit.library(tmp_path, 3))
-    ran = cli("remove", "r000", "nobody", "r002", "--json")
+    ran = cli("remove", "r000", "nobody", "r002", "--yes", "--json")
     assert ran.code == NotFound.exit_code
     assert ran.json["removed"] == ["r000", "r002"]
     assert ran.json["error"]["code"] == "not-found"
-    ran = cli("remove", "r001", "r000")
+    ran = cli("remove", "r001", "r000", "--yes")
     assert "Removed r001." in ran.out
     assert "error[not-found]" in ran.err
     assert cli("recordings", "list", "--json").json == []

@@ -544,9 +544,9 @@ def test_media_is_looked_at_in_threads_ahead_of_the_writer(
     threads: set[int] = set()
     part = Looking.part
 
-    def noted(self: Any, entries: Any) -> Any:
+    def noted(self: Any, entries: Any, opened: Any) -> Any:
         threads.add(threading.get_ident())
-        return part(self, entries)
+        return part(self, entries, opened)
 
     monkeypatch.setattr(Looking, "part", noted)
     db.ingest.bring_in([kit.library(tmp_path, 8)])

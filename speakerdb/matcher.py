@@ -20,7 +20,7 @@ from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.library import SpeakerRow
 from speakerdb.catalog.people import ProfileRow
 from speakerdb.core.decision import Candidate, decide
-from speakerdb.errors import ConfigurationError, IndexMissing, InvalidInput, NotEmbedded
+from speakerdb.errors import AliasMoved, ConfigurationError, IndexMissing, InvalidInput, NotEmbedded
 from speakerdb.extraction.extract import embed_clip
 from speakerdb.index.port import VectorIndex
 from speakerdb.migrator.serving import Serving
@@ -138,8 +138,15 @@ class Matcher:
     def _places(self, tx: Transaction, preferred: str | None) -> list[Place]:
         """Where to look, in order: what serves, then the other live generations; or only what was asked for."""
         state = self._serving.resolve()
-        serving = state.generation
         live = journal.live_generations(tx)
+        if state.generation.name not in live:
+            state = self._serving.resolve(fresh=True)  # it may have been rolled back this second
+        serving = state.generation
+        if serving.name not in live:
+            raise AliasMoved(
+                f"The alias names {state.index}, and this database keeps no index of {serving.name} current.",
+                hint="See `speakerdb status` for what disagrees and the command that mends it.",
+            )
         if preferred is not None:
             if preferred not in live:
                 raise ConfigurationError(

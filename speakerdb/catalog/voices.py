@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import sqlalchemy as sa
 
-from speakerdb.catalog import journal, vectors
+from speakerdb.catalog import journal, vectors, work
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.library import SpeakerRow
 from speakerdb.catalog.people import PART
@@ -29,13 +29,17 @@ def speaker_views(tx: Transaction, rows: Sequence[SpeakerRow]) -> list[SpeakerVi
 
 def _views(tx: Transaction, live: Sequence[str], rows: Sequence[SpeakerRow]) -> list[SpeakerView]:
     states: dict[str, dict[str, str]] = {row.id: {} for row in rows}
+    given_up = work.given_up(tx, {row.recording_id for row in rows})
     for generation in live:
         known = vectors.embeddings_of(tx, generation, list(states))
         for row in rows:
             entry = known.get(row.id)
-            if entry is None:
+            current = entry is not None and entry.content_version == row.content_version
+            if not current and (row.recording_id, generation) in given_up:
+                state = given_up[row.recording_id, generation]
+            elif entry is None:
                 state = "waiting"
-            elif entry.content_version != row.content_version:
+            elif not current:
                 state = "stale"
             elif isinstance(entry.result, Unembeddable):
                 state = entry.result.reason

@@ -292,6 +292,14 @@ def still_open(tx: Transaction, recording_ids: Collection[str]) -> set[str]:
     return set(tx.scalars(query))
 
 
+def given_up(tx: Transaction, recording_ids: Collection[str]) -> dict[tuple[str, str], str]:
+    """Those of the recordings that nothing is done for any more: ``failed`` or ``waived``, by recording and generation."""
+    query = sa.select(work_items.c.recording_id, work_items.c.generation, work_items.c.state).where(
+        work_items.c.recording_id.in_(list(recording_ids)), work_items.c.state.in_(("failed", "waived"))
+    )
+    return {(row.recording_id, row.generation): row.state for row in tx.execute(query)}
+
+
 def open_count(tx: Transaction, generation: str | None = None) -> int:
     """How many items are queued or taken."""
     query = sa.select(sa.func.count()).where(work_items.c.state.in_(("queued", "taken")))

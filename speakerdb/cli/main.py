@@ -140,6 +140,11 @@ def _run(session: Session, given: list[str]) -> int:
             return 1
         except OSError as error:
             return _os_error(session, error)
+        except UnicodeEncodeError:
+            # Only a word that was given can hold half a character: what is in files is checked where it is read.
+            return _report(
+                session, "usage", "A word that was given is not text in UTF-8.", "Type it again.", USAGE_EXIT
+            )
         except Exception as error:  # noqa: BLE001 - the last door: what nobody expected is said, with its own exit code
             session.error = error
             if session.verbose:

@@ -65,6 +65,8 @@ class Outcome:
         with self._catalog.read() as tx:
             migration = journal.active(tx, SERVING_ALIAS)
         remove_tokens(self._index)
+        with self._catalog.job(lease) as tx:
+            journal.clear_replacing(tx)  # of a rebuild that died: without its token it has happened, or never will
         if migration is not None and migration.state.intention:
             source, target = self._generations[migration.source], self._generations[migration.target]
             try:
@@ -80,7 +82,6 @@ class Outcome:
         else:
             with self._catalog.job(lease) as tx:
                 leases.lift_fence(tx)  # of a finalize that died before it announced its swap
-                journal.clear_replacing(tx)  # of a rebuild that died: without its token it has happened, or never will
         self.drop_left_over(lease)
         return reached
 
@@ -130,7 +131,6 @@ class Outcome:
         with self._catalog.job(lease) as tx:
             now = self._catalog.now()
             leases.lift_fence(tx)
-            journal.clear_replacing(tx)
             if state is State.ROLLED_BACK:
                 self.end(tx, migration, state, leaving=migration.target, drop=drop)
             else:

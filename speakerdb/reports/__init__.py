@@ -274,7 +274,8 @@ class SpeakerView:
     speech_seconds: float
     """Seconds of its turns."""
     generations: Mapping[str, str]
-    """For each generation: ``embedded``, ``stale``, ``waiting`` or the reason it is unembeddable."""
+    """For each generation: ``embedded``, ``stale``, ``waiting``, what became of its recording (``failed``, ``waived``), or the
+    reason it is unembeddable."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,15 @@ import pytest
 from speakerdb.backup import back_up, described, restore_library
 from speakerdb.catalog import copies
 from speakerdb.catalog.database import Database
-from speakerdb.errors import BackupUnusable, DatabaseUnavailable, InvalidInput, LeaseLost, LibraryInUse, StorageFull
+from speakerdb.errors import (
+    AliasMoved,
+    BackupUnusable,
+    DatabaseUnavailable,
+    InvalidInput,
+    LeaseLost,
+    LibraryInUse,
+    StorageFull,
+)
 from speakerdb.service import SpeakerDB
 from speakerdb.settings import Settings
 from speakerdb.testing.factories import FakeExecutor, fake_settings, silence, two_voices
@@ -118,6 +126,8 @@ def test_a_restored_library_of_before_the_swap_gets_its_alias_back(settings: Set
         disagreement = db.serving.disagreement()
         assert disagreement is not None
         assert (disagreement.stated, disagreement.named) == ("v3", ("speakers_v4",))
+        with pytest.raises(AliasMoved, match="keeps no index of v4 current"):
+            db.match(speaker=db.speakers()[0].id)
         report = db.rebuild_index("v3")
         assert not report.alias_moved, "only a person moves the alias from one generation to another"
         report = db.rebuild_index("v3", serve=True)

@@ -43,6 +43,8 @@ def states(db: SpeakerDB) -> dict[str, str]:
 def test_failed_recordings_are_chosen_by_code_library_and_list(db: SpeakerDB) -> None:
     db.work()
     assert {name for name, state in states(db).items() if state == "failed"} == set(BROKEN)
+    assert {view.generations["v4"] for view in db.speakers(recording="a1")} == {"failed"}
+    assert {view.generations["v4"] for view in db.speakers(recording="a0")} == {"embedded"}
     assert db.retry(code="media-missing", library="b") == 2
     assert {name for name, state in states(db).items() if state == "queued"} == {"b1", "b2"}
     db.work()

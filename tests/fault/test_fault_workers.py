@@ -108,7 +108,7 @@ def test_a_recording_that_kills_its_worker_fails_after_three_attempts_and_stops_
         assert report.errors[0].message.count("killed by signal 9 (SIGKILL)") == 3
         assert states(db)[deadly] == ("failed", 3, "worker-died")
         assert states(db)[first][0] == states(db)[last][0] == "done"
-        assert [s.generations for s in db.speakers(recording=deadly)] == [{"v3": "waiting"}]
+        assert [s.generations for s in db.speakers(recording=deadly)] == [{"v3": "failed"}]
 
         # What killed it was mended: the same item, from its first attempt on.
         path = write_wav(tmp_path / "media" / "1.wav", voice(1, 3.0))

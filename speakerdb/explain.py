@@ -12,7 +12,7 @@ from speakerdb import media
 from speakerdb.catalog import activity, journal, library, people, schema, trail, vectors
 from speakerdb.catalog.activity import ProjectionRow
 from speakerdb.catalog.catalog import Catalog
-from speakerdb.catalog.database import Transaction
+from speakerdb.catalog.database import Transaction, parts
 from speakerdb.catalog.library import RecordingRow
 from speakerdb.catalog.vectors import EmbeddingRow
 from speakerdb.core import health
@@ -102,14 +102,14 @@ class Explain:
         turns, speakers = activity.recording_counts(tx, found)
         file = self._file(row)
         items = activity.work_of(tx, found)
-        ids = sorted(library.speaker_ids(tx, found).values())
+        labels = {id: label for label, id in library.speaker_ids(tx, found).items()}
+        ids = sorted(labels)
         shown: dict[str, dict[str, str]] = {each: {} for each in ids[:SPEAKERS_SHOWN]}
         places = []
         for name, live in house.generations:
             states: Counter[str] = Counter()
             documents: Counter[str] = Counter()
-            for start in range(0, len(ids), PART):
-                part = ids[start : start + PART]
+            for part in parts(ids, PART):
                 known = vectors.embeddings_of(tx, name, part)
                 for each in part:
                     state = _speaker_state(known.get(each), row.content_version)
@@ -128,7 +128,6 @@ class Explain:
                 documents=dict(documents), speakers=dict(states),
             )  # fmt: skip
             places.append(place_of(standing))
-        labels = {id: label for label, id in library.speaker_ids(tx, found).items()}
         names = library.speakers_by_id(tx, list(shown))
         voices = [
             {"id": each, "label": labels[each], "name": names[each].name, "generations": shown[each]} for each in shown

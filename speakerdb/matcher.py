@@ -16,7 +16,7 @@ import numpy as np
 
 from speakerdb.catalog import journal, library, people, vectors
 from speakerdb.catalog.catalog import Catalog
-from speakerdb.catalog.database import Transaction
+from speakerdb.catalog.database import Transaction, parts
 from speakerdb.catalog.library import SpeakerRow
 from speakerdb.catalog.people import ProfileRow
 from speakerdb.core.decision import Candidate, decide
@@ -122,8 +122,9 @@ class Matcher:
             with self._catalog.read() as tx:
                 return self._stored(tx, self._places(tx, None), _speakers(tx, part))
 
-        parts = [speakers[start : start + PART] for start in range(0, len(speakers), PART)]
-        return [answer for part in parts for answer in self._ask(partial(queries, part), scope or Scope())]
+        return [
+            answer for part in parts(speakers, PART) for answer in self._ask(partial(queries, part), scope or Scope())
+        ]
 
     def _ask(self, queries: Callable[[], list[_Query]], scope: Scope) -> list[MatchResult]:
         if scope.k < 1:

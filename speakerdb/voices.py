@@ -17,7 +17,6 @@ import numpy as np
 from speakerdb.catalog import journal, library, people, vectors, voices
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction
-from speakerdb.catalog.library import SpeakerRow
 from speakerdb.core import statistics
 from speakerdb.core.statistics import Gathered
 from speakerdb.reports import ProfileView, SpeakerView
@@ -167,9 +166,7 @@ def _profile_statistics(
 
 
 def _members(tx: Transaction, shown: list[str], fits: Mapping[str, _Fit | None]) -> tuple[Member, ...]:
-    rows: dict[str, SpeakerRow] = {}
-    for start in range(0, len(shown), people.PART):
-        rows |= library.speakers_by_id(tx, shown[start : start + people.PART])
+    rows = library.speakers_by_id(tx, shown)
     found = []
     for speaker in shown:
         row, similarities, outlier_in = rows[speaker], {}, []

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from speakerdb.catalog import library
-from speakerdb.catalog.database import Transaction
+from speakerdb.catalog.database import Transaction, parts
 from speakerdb.catalog.schema import recordings, work_items
 from speakerdb.errors import NotFound, SpeakerDBError
 
-PART = 5000
-"""Ids a statement."""
 SHOWN = 5
 
 PRIORITY_FIRST = 25
@@ -35,8 +33,7 @@ def resolve_all(tx: Transaction, given: Sequence[str]) -> list[str]:
     """Full ids of recordings from ids, beginnings of ids, or paths. `NotFound` names those that fit nothing."""
     found: dict[str, str] = {}
     wanted = list(dict.fromkeys(given))
-    for start in range(0, len(wanted), PART):
-        part = wanted[start : start + PART]
+    for part in parts(wanted):
         rows = tx.execute(sa.select(recordings.c.path, recordings.c.id).where(recordings.c.path.in_(part)))
         found |= {str(row.path): row.id for row in rows}
         found |= {each: each for each in tx.scalars(sa.select(recordings.c.id).where(recordings.c.id.in_(part)))}
@@ -74,12 +71,6 @@ def put_first(tx: Transaction, generation: str, part: Part) -> int:
         every = tx.scalars(sa.select(work_items.c.recording_id).where(mine)).all()
         ids = [each for each in every if _place(each) < (part.share or 0.0)]
     return sum(tx.execute(first.where(work_items.c.recording_id.in_(each))).rowcount for each in parts(ids))
-
-
-def parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Lists that fit into one statement."""
-    for start in range(0, len(ids), PART):
-        yield ids[start : start + PART]
 
 
 def _place(recording_id: str) -> float:

@@ -7,10 +7,10 @@ IMMEDIATE, so that what they read first cannot change before they write. Driver 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
@@ -27,7 +27,10 @@ from speakerdb.errors import (
 
 Transaction: TypeAlias = sa.Connection
 Row: TypeAlias = sa.Row[Any]
+Item = TypeVar("Item")
 
+IDS_A_STATEMENT = 5000
+"""A statement holds only so many parameters: 32,766 in SQLite, unless it was built with more."""
 BUSY_TIMEOUT_SECONDS = 30.0
 FENCE_POLL_SECONDS = 0.02
 
@@ -154,6 +157,13 @@ def translation(error: BaseException) -> SpeakerDBError | None:
         return None
     kind, message = known
     return kind(message, sqlite_error=getattr(error, "sqlite_errorname", str(code)))
+
+
+def parts(items: Sequence[Item], size: int | None = None) -> Iterator[Sequence[Item]]:
+    """The same in order, some at a time: as many as one statement holds, unless `size` says less."""
+    step = IDS_A_STATEMENT if size is None else size
+    for start in range(0, len(items), step):
+        yield items[start : start + step]
 
 
 def upsert(dialect: str, table: sa.Table) -> Any:

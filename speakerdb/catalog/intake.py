@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from speakerdb.catalog import library
-from speakerdb.catalog.database import Transaction
+from speakerdb.catalog.database import Transaction, parts
 from speakerdb.catalog.library import RecordingRow
 from speakerdb.catalog.schema import events, profiles, recordings, speakers, work_items
 from speakerdb.core.turns import turns_digest
@@ -130,8 +130,8 @@ def forget_events(tx: Transaction, recording_id: str) -> None:
     forgotten = set(fresh)
     while fresh:
         made: set[str] = set()  # by splitting one of these: an undo removes a speaker without an event of its own
-        for begun in range(0, len(fresh), 5000):
-            told = events.c.entity_id.in_(fresh[begun : begun + 5000])
+        for part in parts(fresh):
+            told = events.c.entity_id.in_(part)
             split = sa.select(events.c.data).where(told, events.c.kind == "speaker-split")
             made.update(json.loads(data)["new"] for data in tx.scalars(split))
             tx.execute(sa.delete(events).where(told, events.c.migration_id.is_(None)))

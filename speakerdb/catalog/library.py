@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from speakerdb.catalog.database import Row, Transaction
+from speakerdb.catalog.database import Row, Transaction, parts
 from speakerdb.catalog.schema import embeddings, libraries, profiles, recordings, speakers, turns, work_items
 from speakerdb.core.texts import MAX_NAME_LENGTH, flaw
 from speakerdb.errors import InvalidInput, NotFound
@@ -256,7 +256,11 @@ _speakers_by_id = _speaker_columns.where(speakers.c.id.in_(sa.bindparam("ids", e
 
 def speakers_by_id(tx: Transaction, ids: Iterable[str]) -> dict[str, SpeakerRow]:
     """Speakers that exist, by id."""
-    return {row[0]: SpeakerRow(*row) for row in tx.execute(_speakers_by_id, {"ids": list(ids)}).all()}
+    return {
+        row[0]: SpeakerRow(*row)
+        for part in parts(list(ids))
+        for row in tx.execute(_speakers_by_id, {"ids": part}).all()
+    }
 
 
 _searchable = (

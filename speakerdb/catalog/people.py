@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from speakerdb.catalog import library
-from speakerdb.catalog.database import Transaction
+from speakerdb.catalog.database import Transaction, parts
 from speakerdb.catalog.library import SpeakerRow, new_id, storable
 from speakerdb.catalog.schema import embeddings, libraries, profiles, recordings, speakers
 from speakerdb.core.names import folded
 from speakerdb.errors import InvalidInput, NotFound
 from speakerdb.reports import ProfileView
 
-PART = 5000
-"""A statement holds only so many ids."""
+_FETCHED = 5000
+"""Rows that are held at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +152,8 @@ def members_of(tx: Transaction, ids: Sequence[str]) -> dict[str, str | None]:
     """Of the speakers that exist: which profile each belongs to."""
     query = sa.select(speakers.c.id, speakers.c.profile_id)
     found: dict[str, str | None] = {}
-    for start in range(0, len(ids), PART):
-        found |= {
-            row.id: row.profile_id for row in tx.execute(query.where(speakers.c.id.in_(ids[start : start + PART])))
-        }
+    for part in parts(ids):
+        found |= {row.id: row.profile_id for row in tx.execute(query.where(speakers.c.id.in_(part)))}
     return found
 
 
@@ -164,12 +162,12 @@ def unmerge(
 ) -> None:
     """Take a merge back: `source` lives again with these members, and these profiles lead to it again."""
     tx.execute(sa.update(profiles).where(profiles.c.id == source).values(merged_into=None))
-    for start in range(0, len(forwarded), PART):
-        part = profiles.c.id.in_(forwarded[start : start + PART])
-        tx.execute(sa.update(profiles).where(part, profiles.c.merged_into == into).values(merged_into=source))
-    for start in range(0, len(members), PART):
-        part = speakers.c.id.in_(members[start : start + PART])
-        tx.execute(sa.update(speakers).where(part, speakers.c.profile_id == into).values(profile_id=source))
+    for part in parts(forwarded):
+        back = sa.update(profiles).where(profiles.c.id.in_(part), profiles.c.merged_into == into)
+        tx.execute(back.values(merged_into=source))
+    for part in parts(members):
+        moved = sa.update(speakers).where(speakers.c.id.in_(part), speakers.c.profile_id == into)
+        tx.execute(moved.values(profile_id=source))
     mark_dirty(tx, [source, into], now)
 
 
@@ -271,7 +269,7 @@ def speaker_ids(
     wanted = None if name is None else folded(name)
     found = (
         speaker
-        for speaker, *names in tx.execute(query.execution_options(yield_per=PART))
+        for speaker, *names in tx.execute(query.execution_options(yield_per=_FETCHED))
         if wanted is None or any(wanted in folded(each) for each in names if each is not None)
     )
     return itertools.islice(found, limit)

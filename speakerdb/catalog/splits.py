@@ -8,8 +8,7 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from speakerdb.catalog import journal, library, people, work
-from speakerdb.catalog.database import Transaction
-from speakerdb.catalog.people import PART
+from speakerdb.catalog.database import Transaction, parts
 from speakerdb.catalog.schema import speakers, turns
 from speakerdb.core.turns import turns_digest
 
@@ -29,8 +28,8 @@ def insert_speaker(tx: Transaction, recording: str, label: str, now: int) -> str
 
 def move_turns(tx: Transaction, recording: str, places: Sequence[int], to: str) -> None:
     """Give turns of a recording, by their places, to another of its speakers."""
-    for start in range(0, len(places), PART):
-        chosen = turns.c.ordinal.in_(places[start : start + PART])
+    for part in parts(places):
+        chosen = turns.c.ordinal.in_(part)
         tx.execute(sa.update(turns).where(turns.c.recording_id == recording, chosen).values(speaker_id=to))
 
 

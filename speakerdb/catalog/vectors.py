@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from speakerdb.catalog.database import Row, Transaction, upsert
+from speakerdb.catalog.database import Row, Transaction, parts, upsert
 from speakerdb.catalog.schema import embeddings, generations, profiles, projections, recordings, speakers, work_items
 from speakerdb.core.pooling import content_hash
 from speakerdb.types import Document, Embedding, Kind, Unembeddable
@@ -99,8 +99,7 @@ def write_embeddings(
 
 def raise_versions(tx: Transaction, entity_ids: Iterable[str], now: int) -> None:
     """Ask for these entities' documents to be written again, in every generation that has them."""
-    ids = list(entity_ids)
-    if ids:
+    for ids in parts(list(entity_ids)):
         tx.execute(_raise_entities, {"ids": ids, "now": now})
 
 

@@ -8,9 +8,8 @@ import numpy as np
 import sqlalchemy as sa
 
 from speakerdb.catalog import journal, vectors, work
-from speakerdb.catalog.database import Transaction
+from speakerdb.catalog.database import Transaction, parts
 from speakerdb.catalog.library import SpeakerRow
-from speakerdb.catalog.people import PART
 from speakerdb.catalog.schema import embeddings, profiles, recordings, speakers, turns
 from speakerdb.core.statistics import Numbers, Part
 from speakerdb.reports import SpeakerView
@@ -24,7 +23,7 @@ VECTORS = 1000
 def speaker_views(tx: Transaction, rows: Sequence[SpeakerRow]) -> list[SpeakerView]:
     """Speakers with what each live generation has of them; a part at a time."""
     live = journal.live_generations(tx)
-    return [view for start in range(0, len(rows), PART) for view in _views(tx, live, rows[start : start + PART])]
+    return [view for part in parts(rows) for view in _views(tx, live, part)]
 
 
 def _views(tx: Transaction, live: Sequence[str], rows: Sequence[SpeakerRow]) -> list[SpeakerView]:

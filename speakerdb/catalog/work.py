@@ -12,7 +12,7 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from speakerdb.catalog.database import Transaction, upsert
+from speakerdb.catalog.database import Transaction, parts, upsert
 from speakerdb.catalog.leases import Lease
 from speakerdb.catalog.schema import embeddings, generations, recordings, speakers, work_items
 from speakerdb.catalog.vectors import waiting_count
@@ -245,11 +245,10 @@ class Chosen:
         if self.recordings is None:
             yield common
         else:
-            for start in range(0, len(self.recordings), _PART):
-                yield [*common, work_items.c.recording_id.in_(self.recordings[start : start + _PART])]
+            for part in parts(self.recordings):
+                yield [*common, work_items.c.recording_id.in_(part)]
 
 
-_PART = 5000
 EVERY = Chosen()
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from speakerdb import media
 from speakerdb.catalog import files, journal, library, people, schema, work
 from speakerdb.catalog.catalog import Catalog
-from speakerdb.catalog.database import Transaction, savepoint
+from speakerdb.catalog.database import Transaction, parts, savepoint
 from speakerdb.catalog.files import FileRow
 from speakerdb.core.turns import turns_digest, validate
 from speakerdb.errors import (
@@ -93,12 +93,12 @@ class Files:
         `on_finding` gets each recording's finding. With `deep`, files are opened and their first frame is decoded.
         Raises `NotFound` for a library or recording that does not exist.
         """
-        total, parts = self._walk(library_name=library_name, recordings=None if recording is None else [recording])
+        total, walk = self._walk(library_name=library_name, recordings=None if recording is None else [recording])
         states: Counter[str] = Counter()
         wrong = 0
         below: str | None = None
         with ThreadPoolExecutor(LOOKERS) as threads, closing(self._opener()) as opener:
-            for part in parts:
+            for part in walk:
                 looked = threads.map(self._look, part)
                 for one in look_deeper(list(looked), opener) if deep else looked:
                     found = one.finding
@@ -189,14 +189,14 @@ class Files:
         """
         if all_changed == bool(recordings):
             raise InvalidInput("Name the recordings, or choose all whose file has changed.", hint="One of the two.")
-        total, parts = self._walk(library_name=library_name, recordings=None if all_changed else recordings)
+        total, walk = self._walk(library_name=library_name, recordings=None if all_changed else recordings)
         refused: Counter[str] = Counter()
         outcomes: Counter[Moved] = Counter()
         done = 0
         with self._catalog.read() as tx:
             live = journal.live_generations(tx)
         with ThreadPoolExecutor(LOOKERS) as threads, closing(self._opener()) as opener:
-            for part in parts:
+            for part in walk:
                 looked = list(threads.map(self._look, part))
                 done += len(looked)
                 if all_changed:
@@ -234,10 +234,10 @@ class Files:
             after = part[-1].recording_id
 
     def _parts_of(self, ids: Sequence[str]) -> Iterator[list[FileRow]]:
-        for at in range(0, len(ids), PART):
+        for part in parts(ids, PART):
             with self._catalog.read() as tx:
-                found = files.by_id(tx, ids[at : at + PART])
-            yield [found[each] for each in ids[at : at + PART] if each in found]
+                found = files.by_id(tx, part)
+            yield [found[each] for each in part if each in found]
 
     def _parts_below(self, place: files.Below) -> Iterator[list[FileRow]]:
         after = ""
@@ -299,7 +299,7 @@ class Files:
                         told = "The recording changed meanwhile; run it again."
                         change = replace(change, outcome=Moved.REFUSED, code=Conflict.code, detail=told)
                 written.append(change)
-            queued = sum(files.retry_unfound(tx, moved[at : at + PART], now) for at in range(0, len(moved), PART))
+            queued = sum(files.retry_unfound(tx, each, now) for each in parts(moved))
             return written, queued
 
     # Accepting

@@ -6,7 +6,7 @@ from speakerdb.catalog import journal, library, people, schema, vectors, voices
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.library import SpeakerRow
-from speakerdb.catalog.people import PART, ProfileRow, find_profile, find_speaker
+from speakerdb.catalog.people import ProfileRow, find_profile, find_speaker
 from speakerdb.core.texts import flaw
 from speakerdb.errors import Conflict, InvalidInput, NotFound
 from speakerdb.people import splitting, undoing
@@ -54,11 +54,8 @@ class People:
                     limit=limit,
                 )
             )
-            found: list[SpeakerView] = []
-            for start in range(0, len(ids), PART):
-                rows = library.speakers_by_id(tx, ids[start : start + PART])
-                found += voices.speaker_views(tx, [rows[each] for each in ids[start : start + PART]])
-            return found
+            rows = library.speakers_by_id(tx, ids)
+            return voices.speaker_views(tx, [rows[each] for each in ids])
 
     def speaker(self, given: str) -> SpeakerView:
         """One speaker, by id or the beginning of one."""
@@ -171,7 +168,7 @@ class People:
                 raise InvalidInput("Profiles of different libraries cannot be merged.")
             now = self._catalog.now()
             moved, forwarded = people.merge(tx, one.id, other.id, now)
-            _raise_versions(tx, moved, now)
+            vectors.raise_versions(tx, moved, now)
             vectors.mark_deleted(tx, [one.id], now)
             self._record(
                 tx, "profiles-merged", one.id, why, name=one.name, into=other.id, speakers=moved, forwarded=forwarded
@@ -256,8 +253,3 @@ def checked_why(why: str | None) -> str | None:
 
 def _view(tx: Transaction, speaker_id: str) -> SpeakerView:
     return voices.speaker_views(tx, [library.speakers_by_id(tx, [speaker_id])[speaker_id]])[0]
-
-
-def _raise_versions(tx: Transaction, ids: list[str], now: int) -> None:
-    for start in range(0, len(ids), PART):
-        vectors.raise_versions(tx, ids[start : start + PART], now)

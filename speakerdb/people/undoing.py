@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from speakerdb.catalog import library, people, splits, undo, vectors
 from speakerdb.catalog.database import Transaction
-from speakerdb.catalog.people import PART, ProfileRow
+from speakerdb.catalog.people import ProfileRow
 from speakerdb.catalog.undo import Event
 from speakerdb.errors import CannotUndo, InvalidInput, NotFound
 from speakerdb.reports.people import UndoReport
@@ -198,8 +198,7 @@ def _profiles_merged(tx: Transaction, event: Event) -> Inverse:
     def effect(now: int) -> None:
         living = list(now_in)
         people.unmerge(tx, source, into, living, forwarded, now)
-        for start in range(0, len(living), PART):
-            vectors.raise_versions(tx, living[start : start + PART], now)
+        vectors.raise_versions(tx, living, now)
 
     gone = len(moved) - len(now_in)
     return Inverse(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from speakerdb.catalog import choosing
+from speakerdb.catalog import choosing, database
 from speakerdb.catalog.choosing import Part
 from speakerdb.errors import InvalidInput, MediaMissing, MediaUnreadable, NoMigration, NotFound
 from speakerdb.extraction.extract import Extracted, Task
@@ -119,7 +119,7 @@ def test_a_share_is_chosen_as_if_by_chance_and_holds_every_smaller_one(tmp_path:
 
 
 def test_long_lists_come_in_parts(db: SpeakerDB, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choosing, "PART", 2)
+    monkeypatch.setattr(database, "IDS_A_STATEMENT", 2)
     assert db.migrator.first(Part(listed=("a0", "a1", "a2", "b0", "b1"))) == 5
     with db.catalog.read() as tx:
         assert choosing.resolve_all(tx, ["b1", "a0", "a0", "b2"]) == ["b1", "a0", "b2"]

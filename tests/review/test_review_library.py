@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from speakerdb import matcher, worker
-from speakerdb.catalog import voices
+from speakerdb.catalog import database
 from speakerdb.errors import MediaMissing, ModelUnavailable, NotFound, SpeakerDBError
 from speakerdb.executors import InlineExecutor
 from speakerdb.extraction.extract import Extracted, Task
-from speakerdb.people import naming
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import FakeExecutor, fake_extract, fake_settings, fake_vector, silence, two_voices
 from speakerdb.types import Turn, Waveform
@@ -187,8 +186,7 @@ def test_a_waived_recording_can_be_tried_again_when_its_file_is_back(db: Speaker
 
 def test_a_library_larger_than_one_statement_can_hold_is_listed(db: SpeakerDB, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every id went into one IN, and SQLite refuses past its limit: now a part of them does."""
-    monkeypatch.setattr(voices, "PART", 3)
-    monkeypatch.setattr(naming, "PART", 3)
+    monkeypatch.setattr(database, "IDS_A_STATEMENT", 3)
     monkeypatch.setattr(matcher, "PART", 3)
     ids = [speaker for n in range(4) for speaker in add(db, f"r{n}").values()]
     db.work()

@@ -133,7 +133,7 @@ class Explain:
             {"id": each, "label": labels[each], "name": names[each].name, "generations": shown[each]} for each in shown
         ]
         facts = {
-            "library": activity.library_name(tx, row.library_id), "path": row.path, "seconds": row.seconds,
+            "library": library.library_name(tx, row.library_id), "path": row.path, "seconds": row.seconds,
             "turns": turns, "speakers": speakers, "content_version": row.content_version,
         }  # fmt: skip
         return self._told(tx, "recording", found, facts, places, file=file, speakers=voices)
@@ -159,7 +159,7 @@ class Explain:
         facts = {
             "name": row.name, "label": row.label, "recording": row.recording_id, "path": row.path,
             "profile": row.profile_id, "profile_name": row.profile_name, "speech_seconds": row.speech_seconds,
-            "library": activity.library_name(tx, row.library_id),
+            "library": library.library_name(tx, row.library_id),
         }  # fmt: skip
         return self._told(tx, "speaker", found, facts, places, file=file, also=[row.recording_id])
 
@@ -178,7 +178,7 @@ class Explain:
             )  # fmt: skip
             places.append(place_of(standing))
         facts = {
-            "name": row.name, "library": activity.library_name(tx, row.library_id),
+            "name": row.name, "library": library.library_name(tx, row.library_id),
             "speakers": activity.member_count(tx, found), "merged_into": row.merged_into,
         }  # fmt: skip
         if row.merged_into is not None:

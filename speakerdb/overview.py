@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speakerdb.catalog import activity, journal, library, trail, vectors, work
+from speakerdb.catalog import activity, journal, library, people, trail, vectors, work
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.journal import MigrationRow
@@ -251,7 +251,7 @@ class Overview:
             queued=queue.recordings,
             held_back=queue.held_back,
             taken=queue.taken,
-            dirty_profiles=activity.dirty_profiles(tx, name),
+            dirty_profiles=people.dirty_count(tx, name),
             documents_waiting=progress.documents_waiting,
             rejected=refused,
             rejection=why,

@@ -62,7 +62,7 @@ class Voices:
             (view,) = voices.speaker_views(tx, [row])
             return SpeakerDetails(
                 **_fields(view, SpeakerView),
-                library=people.library_name(tx, row.library_id),
+                library=library.library_name(tx, row.library_id),
                 recording_path=row.path,
                 turns_total=voices.count_turns(tx, row.id),
                 turns=tuple(voices.turns_of(tx, row.id, turns)),

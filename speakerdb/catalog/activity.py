@@ -16,11 +16,8 @@ from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Row, Transaction
 from speakerdb.catalog.leases import LeaseRow
 from speakerdb.catalog.schema import (
-    embeddings,
     fences,
     generations,
-    libraries,
-    profiles,
     projections,
     recordings,
     speakers,
@@ -138,18 +135,6 @@ def failures_by_code(tx: Transaction, names: Sequence[str]) -> list[Row]:
     return list(tx.execute(query))
 
 
-def dirty_profiles(tx: Transaction, generation: str) -> int:
-    """Living profiles that wait to be pooled in a generation."""
-    query = (
-        sa.select(sa.func.count())
-        .select_from(profiles)
-        .outerjoin(embeddings, sa.and_(embeddings.c.entity_id == profiles.c.id, embeddings.c.generation == generation))
-        .where(profiles.c.merged_into.is_(None))
-        .where(sa.or_(embeddings.c.entity_id.is_(None), embeddings.c.content_version != profiles.c.members_version))
-    )
-    return tx.scalar(query) or 0
-
-
 def rejected(tx: Transaction, generation: str) -> tuple[int, str | None]:
     """How many documents the index refused as they are now, and why it refused one of them."""
     query = sa.select(sa.func.count(), sa.func.min(projections.c.rejection)).where(
@@ -203,20 +188,10 @@ def recordings_of_path(tx: Transaction, path: str) -> list[str]:
     return list(tx.scalars(sa.select(recordings.c.id).where(recordings.c.path == path).order_by(recordings.c.id)))
 
 
-def library_name(tx: Transaction, library_id: str) -> str | None:
-    """A library's name."""
-    return tx.scalar(sa.select(libraries.c.name).where(libraries.c.id == library_id))
-
-
 def recording_counts(tx: Transaction, recording_id: str) -> tuple[int, int]:
     """How many turns and speakers a recording has."""
     turn_count = tx.scalar(sa.select(sa.func.count()).where(turns.c.recording_id == recording_id)) or 0
     return turn_count, tx.scalar(sa.select(sa.func.count()).where(speakers.c.recording_id == recording_id)) or 0
-
-
-def recording_of(tx: Transaction, speaker_id: str) -> str | None:
-    """The recording a speaker talks in."""
-    return tx.scalar(sa.select(speakers.c.recording_id).where(speakers.c.id == speaker_id))
 
 
 def member_count(tx: Transaction, profile_id: str) -> int:

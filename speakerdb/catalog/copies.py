@@ -14,7 +14,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from speakerdb.catalog import journal, library, upgrade
+from speakerdb.catalog import health, journal, library, upgrade
 from speakerdb.catalog.database import Database
 from speakerdb.catalog.schema import events, fences, leases
 from speakerdb.errors import BackendError, BackupUnusable, ConfigurationError, SchemaNewer, SpeakerDBError
@@ -74,10 +74,10 @@ def examine(path: Path) -> CopyInfo:
         raise BackupUnusable(f"There is no file {path}.")
     database = readable(path)
     try:
-        with database.raw() as connection:
-            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise BackupUnusable(f"{path} is damaged: {verdict}.")
+        with database.read() as tx:
+            damage = health.quick_check(tx)
+        if damage:
+            raise BackupUnusable(f"{path} is damaged: {damage[0]}.")
         revision = upgrade.current(database)
         if revision is None:
             raise BackupUnusable(f"{path} is a SQLite database, but not one of speakerdb.")
@@ -99,11 +99,10 @@ def examine(path: Path) -> CopyInfo:
 def is_sound(database: Database) -> bool:
     """Whether SQLite can read the whole of a library's database."""
     try:
-        with database.raw() as connection:
-            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        with database.read() as tx:
+            return not health.quick_check(tx)
     except (BackendError, sa.exc.DBAPIError):
         return False
-    return bool(verdict == "ok")
 
 
 def highest_epoch(database: Database) -> int:

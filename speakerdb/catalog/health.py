@@ -1,4 +1,4 @@
-"""What `doctor` asks of a database file, without making one."""
+"""What is asked of a database file about its health, without making one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from speakerdb.catalog.database import Database, Transaction
-from speakerdb.catalog.schema import events, generations, projections
+from speakerdb.catalog.schema import events, projections
 from speakerdb.errors import ConfigurationError
 
 
@@ -34,11 +34,6 @@ def newest(tx: Transaction) -> int:
         int(tx.scalar(sa.select(sa.func.max(events.c.at))) or 0),
         int(tx.scalar(sa.select(sa.func.max(projections.c.version))) or 0),
     )
-
-
-def live(tx: Transaction) -> list[str]:
-    """Names of the generations that new recordings are extracted for."""
-    return list(tx.scalars(sa.select(generations.c.name).where(generations.c.live).order_by(generations.c.name)))
 
 
 def write_nothing(database: Database) -> None:

@@ -25,13 +25,18 @@ def others(folder: Path) -> list[str]:
         if path.stem in _OURS:
             continue
         try:
-            with path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock_for_a_moment(path, fcntl.LOCK_EX)
         except FileNotFoundError:
             continue
         except OSError:
             alive.append(path.stem)
     return alive
+
+
+def _lock_for_a_moment(path: Path, how: int) -> None:
+    """Only a file whose holder has ended can be locked. `OSError` for one that lives, `FileNotFoundError` without a file."""
+    with path.open("rb") as file:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
 
 
 class Holder:
@@ -66,8 +71,7 @@ class Holder:
         if host != socket.gethostname() or other == self.name:
             return False
         try:
-            with self._path(other).open("rb") as file:
-                fcntl.flock(file, how | fcntl.LOCK_NB)
+            _lock_for_a_moment(self._path(other), how)
         except OSError:
             return False  # locked: it lives; absent: nobody can tell
         return True

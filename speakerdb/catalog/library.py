@@ -99,6 +99,11 @@ def storable(name: str, what: str) -> str:
     return name
 
 
+def library_name(tx: Transaction, library_id: str) -> str:
+    """The name of a library by id."""
+    return str(tx.execute(sa.select(libraries.c.name).where(libraries.c.id == library_id)).scalar_one())
+
+
 def find_library(tx: Transaction, name: str) -> str | None:
     """The id of a library by name; None where there is none."""
     if not storable_text(name):

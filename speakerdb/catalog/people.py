@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -65,11 +66,6 @@ def find_profile(tx: Transaction, given: str, *, lock: bool = False) -> ProfileR
     if row is None:
         raise NotFound(f"There is no profile {given!r}.", hint="List them with `speakerdb profiles list`.")
     return row
-
-
-def library_name(tx: Transaction, library_id: str) -> str:
-    """The name of a library by id."""
-    return str(tx.execute(sa.select(libraries.c.name).where(libraries.c.id == library_id)).scalar_one())
 
 
 def named(tx: Transaction, library_id: str, name: str) -> ProfileRow | None:
@@ -193,15 +189,22 @@ def of_recordings(tx: Transaction, recording_ids: Sequence[str]) -> list[str]:
 
 def dirty(tx: Transaction, generation: str, limit: int | None = None) -> list[str]:
     """Living profiles whose embedding in a generation is missing or was pooled from other members."""
-    query = (
-        sa.select(profiles.c.id)
-        .outerjoin(embeddings, sa.and_(embeddings.c.entity_id == profiles.c.id, embeddings.c.generation == generation))
+    return list(tx.scalars(_dirty(generation, profiles.c.id).order_by(profiles.c.id).limit(limit)))
+
+
+def dirty_count(tx: Transaction, generation: str) -> int:
+    """How many profiles wait to be pooled in a generation."""
+    return tx.scalar(_dirty(generation, sa.func.count())) or 0
+
+
+def _dirty(generation: str, what: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    pooled = sa.and_(embeddings.c.entity_id == profiles.c.id, embeddings.c.generation == generation)
+    return (
+        sa.select(what)
+        .select_from(profiles.outerjoin(embeddings, pooled))
         .where(profiles.c.merged_into.is_(None))
         .where(sa.or_(embeddings.c.entity_id.is_(None), embeddings.c.content_version != profiles.c.members_version))
-        .order_by(profiles.c.id)
-        .limit(limit)
     )
-    return list(tx.scalars(query))
 
 
 def listed(tx: Transaction, *, library: str | None = None, profile: str | None = None) -> list[ProfileView]:

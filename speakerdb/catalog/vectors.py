@@ -244,16 +244,6 @@ def waiting_count(tx: Transaction, generation: str) -> int:
     return tx.scalar(query) or 0
 
 
-def rejections(tx: Transaction, generation: str, limit: int = 20) -> list[tuple[str, str]]:
-    """Entities whose document the index refused, and why."""
-    query = (
-        sa.select(projections.c.entity_id, projections.c.rejection)
-        .where(projections.c.generation == generation, projections.c.rejected_version == projections.c.version)
-        .limit(limit)
-    )
-    return [(row.entity_id, row.rejection) for row in tx.execute(query)]
-
-
 def sample_ids(tx: Transaction, generation: str, count: int) -> list[str]:
     """Ids of indexed live documents, spread at random."""
     query = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from speakerdb.catalog import health, upgrade
+from speakerdb.catalog import health, journal, upgrade
 from speakerdb.catalog.database import Database
 from speakerdb.errors import SpeakerDBError
 from speakerdb.index.embedded import EmbeddedIndex
@@ -66,7 +66,7 @@ def _database(database: Database, facts: Facts) -> Iterator[DoctorCheck]:
     else:
         yield DoctorCheck("database", "pass", f"sound, schema revision {revision}")
         with database.read() as tx:
-            facts.live = tuple(health.live(tx))
+            facts.live = journal.live_generations(tx)
             facts.newest = health.newest(tx)
     try:
         health.write_nothing(database)

@@ -45,7 +45,7 @@ def coverage(catalog: Catalog, generation: Generation) -> Check:
 def profiles(catalog: Catalog, generation: Generation) -> Check:
     """No profile is waiting to be pooled in this generation."""
     with catalog.read() as tx:
-        count = len(people.dirty(tx, generation.name))
+        count = people.dirty_count(tx, generation.name)
     return Check(
         "profiles",
         "fail" if count else "pass",
@@ -109,7 +109,7 @@ def catch_up(catalog: Catalog, index: VectorIndex, generation: Generation, name:
         late = vectors.changed_since(tx, generation.name, watermark)
         waiting = vectors.waiting_count(tx, generation.name)
         uncovered, _ = vectors.uncovered(tx, generation.name)
-        dirty = len(people.dirty(tx, generation.name))
+        dirty = people.dirty_count(tx, generation.name)
     wrong = differing(index, name, late)
     passed = not (wrong or waiting or uncovered or dirty)
     value = f"{len(late)} documents changed, {len(wrong)} differ, {waiting} waiting"

@@ -147,9 +147,8 @@ class Rebuild:
     def _make(self, lease: Lease, generation: Generation) -> tuple[str, str]:
         """A new concrete index and its token. The lease's epoch makes both names new."""
         existing = self._index.indices()
-        name = generation.index_name if not existing.keys() & {generation.index_name} else None
-        count = lease.epoch
-        while name is None or name in existing:
+        name, count = generation.index_name, lease.epoch
+        while name in existing:
             name = f"{generation.index_name}.r{count}"
             count += 1
         token = f"{TOKEN_PREFIX}rebuild-{generation.name}-{lease.epoch}"

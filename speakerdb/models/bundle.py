@@ -207,6 +207,7 @@ def opened(path: Path) -> Iterator[tuple[Manifest, _Opened]]:
             with tarfile.open(path, "r:") as tar:
                 bundle = _Tar(tar)
                 yield _checked(bundle), bundle
+    # All that the standard library raises over an archive that is damaged, or made to hurt.
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeError) as error:
         raise InvalidBundle(f"{path} is not a bundle, or is damaged ({type(error).__name__}).") from error
 

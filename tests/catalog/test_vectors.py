@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from speakerdb.catalog import library, vectors
+from speakerdb.catalog import activity, library, vectors
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.vectors import EmbeddingRow
 from speakerdb.generations import V3
@@ -115,7 +115,9 @@ def test_a_rejected_document_is_not_sent_again_until_it_changes(catalog: Catalog
     assert waiting(catalog) == []
     with catalog.read() as tx:
         assert vectors.waiting_count(tx, "v3") == 1
-        assert vectors.rejections(tx, "v3") == [(speaker, "wrong dimension")]
+        assert activity.rejected(tx, "v3") == (1, "wrong dimension")
+        (row,) = activity.projections_of(tx, [speaker], "v3")
+        assert row.rejection == "wrong dimension"
     embed(catalog, speaker, text="mended")
     assert len(waiting(catalog)) == 1
 

@@ -68,14 +68,30 @@ class ProcessExecutor:
         self.width = workers
         self._pool: ProcessPoolExecutor | None = None
         self._context = _RecordingContext()
+        self._told = ""
 
     def submit(self, function: Callable[[Task], Result], task: Task) -> Future[Result]:
         try:
-            return self._started().submit(_portable, function, task)
+            return self._watched(self._started(), function, task)
         except BrokenExecutor:
-            # A worker died while it had nothing to do, which no task is to blame for.
-            self.restart()
-            return self._started().submit(_portable, function, task)
+            # A worker died while it had nothing to do, or with the task before this one, whose reader will ask how.
+            self._told = self.restart()
+            return self._watched(self._started(), function, task)
+
+    def _watched(self, pool: ProcessPoolExecutor, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+        """Submit, and see to it that the pool watches every process it has.
+
+        A pool wakes its watching thread *before* it starts a process for the task, so the thread goes on watching the
+        others only: the death of the new one is not seen until something else happens. Another task is such a thing.
+        """
+        before = len(self._context.started)
+        future = pool.submit(_portable, function, task)
+        while before < (before := len(self._context.started)):
+            try:
+                pool.submit(os.getpid)
+            except BrokenExecutor:
+                break  # the task's own future says so
+        return future
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -87,15 +103,16 @@ class ProcessExecutor:
 
     def restart(self) -> str:
         pool, self._pool = self._pool, None
+        told, self._told = self._told, ""
         if pool is None:
-            return ""
+            return told
         # A sentinel says that a process has ended without taking its exit status away from the pool, which asks too.
         ended = set(wait([process.sentinel for process in self._context.started], timeout=0))
         by_themselves = [process for process in self._context.started if process.sentinel in ended]
         for process in self._context.started:
             process.kill()
         pool.shutdown(wait=True, cancel_futures=True)
-        return _how_they_ended([process.exitcode for process in by_themselves])
+        return _how_they_ended([process.exitcode for process in by_themselves]) or told
 
     def close(self) -> None:
         pool, self._pool = self._pool, None

@@ -218,7 +218,7 @@ def pool() -> Iterator[ProcessExecutor]:
 Items: TypeAlias = dict[str, tuple[str, int, str | None, str | None]]
 
 
-def drained(db: SpeakerDB, pool: Executor, function: Callable[[Task], Extracted], timeout: float = 240.0) -> Items:
+def drained(db: SpeakerDB, pool: Executor, function: Callable[[Task], Extracted], timeout: float = 120.0) -> Items:
     """Work through the queue with another function in the place of `extract`; how every item ended."""
     extraction = Extraction(db.catalog, pool, db.generations, load=Loader(), timeout=timeout, function=function)
     with db.catalog.holding("work") as lease:

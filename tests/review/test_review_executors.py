@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,39 @@ def test_a_worker_that_dies_while_idle_costs_nothing(pool: ProcessExecutor) -> N
     manager = pool._pool._executor_manager_thread  # it marks the pool as broken, then ends
     manager.join(30)
     assert pool.submit(math.sqrt, 9.0).result(120) == 3.0
+
+
+def waits_or_dies(task: Path) -> None:
+    if task.name == "dies":
+        os._exit(9)
+    task.touch()
+    while not task.with_name("end").exists():
+        time.sleep(0.01)
+
+
+def test_the_death_of_a_worker_that_was_started_later_is_seen_while_the_first_is_busy(tmp_path: Path) -> None:
+    pool = ProcessExecutor(2)
+    try:
+        pool.submit(waits_or_dies, tmp_path / "waits")
+        until = time.monotonic() + 120
+        while not (tmp_path / "waits").exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        with pytest.raises(BrokenExecutor):
+            pool.submit(waits_or_dies, tmp_path / "dies").result(120)
+    finally:
+        (tmp_path / "end").touch()
+        pool.close()
+
+
+def test_how_a_worker_ended_is_told_although_the_next_task_found_the_pool_broken(pool: ProcessExecutor) -> None:
+    with pytest.raises(BrokenExecutor):
+        pool.submit(os._exit, 9).result(120)
+    assert pool._pool is not None
+    manager = pool._pool._executor_manager_thread
+    manager.join(30)
+    assert pool.submit(math.sqrt, 9.0).result(120) == 3.0
+    assert pool.restart() == "ended with exit status 9"
+    assert pool.restart() == ""
 
 
 UNGUARDED = """

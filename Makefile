@@ -22,12 +22,13 @@ ifneq ($(STANDS),1)
 .PHONY: .venv/.complete
 endif
 
-.PHONY: help env demo test lint types bench docs reference clean lock
+.PHONY: help env demo test servers lint types bench docs reference clean lock
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    speakerdb's main job on real speech, in the folder .demo"
+	@echo "make demo    speakerdb's main job on real speech, in the folder .demo   (BACKEND=servers: on PostgreSQL and OpenSearch)"
 	@echo "make test    lint, types, layers, and the whole test suite   (PYTEST_ARGS=... for pytest)"
+	@echo "make servers a real PostgreSQL and OpenSearch on this machine, without Docker, until Ctrl-C"
 	@echo "make env     the environment .venv                           (PYTHON=... for another Python)"
 	@echo "make lint    ruff and import-linter"
 	@echo "make types   mypy"
@@ -80,11 +81,23 @@ env: .venv/.project
 	@touch .venv/.project
 	@echo ".venv is ready"
 
-demo: env
-	@$(BIN)/speakerdb demo --dir .demo
+# `make demo BACKEND=servers`: on a real PostgreSQL and OpenSearch, which are started for it and end with it.
+ifeq ($(BACKEND),servers)
+ON_BACKEND := $(BIN)/python -m speakerdb.testing.servers run --
+DEMO_ARGS := --servers
+endif
 
+demo: env
+	@case '$(BACKEND)' in ''|servers) ;; *) echo "BACKEND is servers, or nothing: SQLite and the embedded index" >&2; exit 2;; esac
+	@$(ON_BACKEND) $(BIN)/speakerdb demo --dir .demo $(DEMO_ARGS)
+
+# Fetched before the tests, who see no network. Where that fails they say what was not tested, and on CI they fail.
 test: lint types
+	@$(BIN)/python -m speakerdb.testing.servers --fetch || true
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+servers: env
+	@$(BIN)/python -m speakerdb.testing.servers
 
 lint: env
 	$(BIN)/ruff check

@@ -7,17 +7,20 @@ import os
 import tempfile
 from pathlib import Path
 
+from speakerdb.testing.servers import given
+
 # One thread in NumPy's BLAS and in torch unless the caller chose another number: on a machine that does other things too,
 # threads that wait for each other make both sides of a comparison many times slower, at random. Set before the first
 # import of NumPy, which reads it once.
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
-# What a shell has set for a library of its own must not reach the ones made here.
+# What a shell has set for a library of its own must not reach the ones made here. Servers may be named, though.
+given.take()
 for _variable in [name for name in os.environ if name.startswith("SPEAKERDB_")]:
     del os.environ[_variable]
 
 LATEST = Path(__file__).resolve().parent / "results" / "latest.json"
-PARTS = ("orchestration", "memory", "intake", "search", "sound")
+PARTS = ("orchestration", "memory", "intake", "search", "sound", "servers")
 
 
 def main() -> None:

@@ -56,6 +56,29 @@ def bring(folder: Path) -> dict[str, float]:
         return {"seconds": taken, "cpu": busy, "added": report.added, "peak": _resident("VmHWM")}
 
 
+def project(folder: Path) -> dict[str, float]:
+    """Projects as many documents as each line of the standard input says, and answers each with a line: how many were
+    written, in how many seconds, and the peak in MiB so far. The first line names the servers of the library."""
+    from benchmarks.libraries import GENERATION, null_executor, settings
+    from speakerdb.projector import BATCH, Projector
+    from speakerdb.service import SpeakerDB
+
+    with SpeakerDB.open(settings(folder, **json.loads(sys.stdin.readline())), executor=null_executor()) as db:
+        generation, written, peak = db.generations[GENERATION], 0, 0.0
+        print("{}", flush=True)
+        for line in sys.stdin:
+            wanted, part, begun = int(line), 0, time.perf_counter()
+            while part < wanted:
+                # A projector of the product takes as many as it can; here a turn ends at its last document.
+                report = Projector(db.catalog, db.index, batch=min(BATCH, wanted - part)).step(generation)
+                assert report.written
+                part += report.written
+            seconds, peak = time.perf_counter() - begun, _resident("VmHWM")
+            print(json.dumps({"written": part, "seconds": seconds, "peak": peak}), flush=True)
+            written += part
+    return {"written": written, "peak": peak}
+
+
 def _resident(name: str) -> float:
     """This process's resident memory in MiB: now (VmRSS), or at most so far (VmHWM).
 
@@ -70,4 +93,8 @@ def _resident(name: str) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"opening": opening, "drain": drain, "bring": bring}[sys.argv[1]](Path(sys.argv[2]))))
+    print(
+        json.dumps(
+            {"opening": opening, "drain": drain, "bring": bring, "project": project}[sys.argv[1]](Path(sys.argv[2]))
+        )
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -33,9 +34,12 @@ CHUNK = 2500
 """Recordings a transaction, while a library is made."""
 
 
-def settings(folder: Path, *, batch: int = 16) -> Settings:
-    """A library in `folder` that serves v4 (256 dimensions). `batch` recordings are taken and committed at once."""
-    return Settings(data_dir=folder, serving=GENERATION, executor="inline", batch_recordings=batch, disk_floor_mb=0)
+def settings(folder: Path, *, batch: int = 16, **more: Any) -> Settings:
+    """A library in `folder` that serves v4 (256 dimensions). `batch` recordings are taken and committed at once; `more`
+    may name servers."""
+    return Settings(
+        data_dir=folder, serving=GENERATION, executor="inline", batch_recordings=batch, disk_floor_mb=0, **more
+    )
 
 
 def null_executor() -> FakeExecutor:
@@ -71,10 +75,16 @@ def add_queued(db: SpeakerDB, recordings: int) -> None:
 
 def add_embedded(db: SpeakerDB, made: FloatArray) -> list[str]:
     """Recordings whose speakers are embedded and projected, two a recording; the speakers' ids in the order of `made`."""
+    ids = add_unprojected(db, made)
+    db.projector.drain(db.generations[GENERATION])
+    return ids
+
+
+def add_unprojected(db: SpeakerDB, made: FloatArray) -> list[str]:
+    """The same, with the documents still waiting for the projector."""
     ids: list[str] = []
     for count in _chunks(len(made) // SPEAKERS):
         ids += _add(db, count, made[len(ids) : len(ids) + count * SPEAKERS])
-    db.projector.drain(db.generations[GENERATION])
     return ids
 
 

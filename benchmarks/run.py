@@ -7,8 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import bringing, opening, searching, sound, working
+from opensearchpy import OpenSearch
+
+from benchmarks import bringing, nearest, opening, projecting, searching, sound, swapping, working
+from benchmarks.libraries import null_executor, settings, voices
 from benchmarks.report import Row, document, machine
+from benchmarks.servers import Engines, engines
+from speakerdb.service import SpeakerDB
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSizes:
+    """How much is measured on PostgreSQL and OpenSearch."""
+
+    recordings: int
+    times: int
+    documents: int
+    rounds: int
+    swap_speakers: int
+    queries: int
+    swaps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +41,13 @@ class Sizes:
     times: int
     sound_seconds: float
     library: tuple[int, ...] = (1_000, 10_000)
+    servers: ServerSizes = ServerSizes(5_000, 5, 100_000, 201, 2_000, 10_000, 8)
 
 
 FULL = Sizes(10_000, (1_000, 10_000, 50_000), (1_000, 10_000, 100_000), 101, 7, 5, 1800.0)
-QUICK = Sizes(1_000, (200, 1_000), (1_000, 4_000), 31, 5, 2, 120.0, (200, 1_000))
+QUICK = Sizes(
+    1_000, (200, 1_000), (1_000, 4_000), 31, 5, 2, 120.0, (200, 1_000), ServerSizes(500, 2, 12_000, 51, 200, 400, 4)
+)
 
 
 def run(folder: Path, *, quick: bool, parts: Sequence[str], sizes: Sizes | None = None) -> dict[str, Any]:
@@ -48,4 +69,30 @@ def run(folder: Path, *, quick: bool, parts: Sequence[str], sizes: Sizes | None 
     if "sound" in parts:
         rows += sound.decoding(folder, sizes.sound_seconds)
         rows += sound.extraction(folder, sizes.sound_seconds)
+    if "servers" in parts:
+        with engines() as found:
+            about["servers"] = None if found is None else found.versions
+            if found is not None:
+                rows += on_servers(folder, found, sizes.servers)
     return document(about, rows)
+
+
+def on_servers(folder: Path, engines: Engines, sizes: ServerSizes) -> list[Row]:
+    """What is measured on PostgreSQL and OpenSearch."""
+    rows = working.on_postgres(folder, engines, sizes.recordings, times=sizes.times)
+    rows += swapping.swapping(
+        folder / "swaps", engines, speakers=sizes.swap_speakers, queries=sizes.queries, swaps=sizes.swaps
+    )
+    made = voices(sizes.documents)
+    with (
+        engines.library() as more,
+        OpenSearch(engines.opensearch.url, timeout=300) as driver,
+        SpeakerDB.open(settings(folder / "servers", **more), executor=null_executor()) as db,
+    ):
+        projected, ids = projecting.projection(db, more, driver, made)
+        rows += projected
+        rows += nearest.match(db, driver, ids, made, sizes.rounds)
+        rows += nearest.recall_of_voices(db, ids, made)
+        rows += nearest.reading(db)
+        rows += nearest.recall_of_random(db, sizes.documents)
+    return rows

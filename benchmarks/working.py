@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.libraries import add_queued, null_executor, settings
-from benchmarks.report import Row, row, say
+from benchmarks.report import Row, median, row, say
+from benchmarks.servers import Engines
 from speakerdb.service import SpeakerDB
 
 GOAL_RECORDINGS_A_SECOND = 500.0
+GOAL_POSTGRES_OVER_SQLITE = 0.5
 GOAL_FLAT = 1.15
 """The peak at the largest library over the peak at the smallest: what varies by itself is about a tenth."""
 BATCH = 256
@@ -25,12 +27,7 @@ def orchestration(folder: Path, recordings: int) -> list[Row]:
     """Recordings a second from queued to committed and projected, at a large batch and at the default one."""
     rows = []
     for batch in (BATCH, DEFAULT_BATCH):
-        with SpeakerDB.open(settings(folder / f"orchestration-{batch}", batch=batch), executor=null_executor()) as db:
-            add_queued(db, recordings)
-            begun, busy = time.perf_counter(), time.process_time()
-            report = db.work()
-            taken, busy = time.perf_counter() - begun, time.process_time() - busy
-            assert (report.recordings_done, report.documents_written) == (recordings, 2 * recordings)
+        taken, busy = _worked(folder / f"orchestration-{batch}", recordings, batch)
         rate = recordings / taken
         say(f"orchestration, batches of {batch}: {rate:.0f} recordings/s")
         goal = GOAL_RECORDINGS_A_SECOND if batch == BATCH else None
@@ -38,6 +35,37 @@ def orchestration(folder: Path, recordings: int) -> list[Row]:
         rows.append(row(name, rate, "recordings/s", at_least=goal))
         rows.append(row(f"{name}, by the processor's clock", recordings / busy, "recordings/s of CPU"))
     return rows
+
+
+def on_postgres(folder: Path, engines: Engines, recordings: int, *, times: int = 3) -> list[Row]:
+    """The same with the catalog on PostgreSQL, and on SQLite beside it, in turns; the index is the embedded one in both."""
+    rows = []
+    for batch in (BATCH, DEFAULT_BATCH):
+        rates: dict[bool, list[float]] = {False: [], True: []}
+        for n in range(times):
+            for on_server in (False, True) if n % 2 else (True, False):
+                with engines.library(catalog=on_server, index=False) as more:
+                    taken, _ = _worked(folder / f"catalogs-{batch}-{n}-{on_server}", recordings, batch, **more)
+                rates[on_server].append(recordings / taken)
+        ours, theirs = median(rates[True]), median(rates[False])
+        say(f"orchestration, batches of {batch}: PostgreSQL {rates[True]}, SQLite {rates[False]} recordings/s")
+        name = f"orchestration on PostgreSQL, {batch} recordings a transaction"
+        rows += [
+            row(name, ours, "recordings/s"),
+            row(f"{name}, over SQLite", ours / theirs, "ratio of rates", at_least=GOAL_POSTGRES_OVER_SQLITE),
+        ]
+    return rows
+
+
+def _worked(folder: Path, recordings: int, batch: int, **more: Any) -> tuple[float, float]:
+    """Seconds, and seconds of the processor, that a fresh library's queue takes."""
+    with SpeakerDB.open(settings(folder, batch=batch, **more), executor=null_executor()) as db:
+        add_queued(db, recordings)
+        begun, busy = time.perf_counter(), time.process_time()
+        report = db.work()
+        taken, busy = time.perf_counter() - begun, time.process_time() - busy
+        assert (report.recordings_done, report.documents_written) == (recordings, 2 * recordings)
+    return taken, busy
 
 
 def memory(folder: Path, sizes: Sequence[int]) -> list[Row]:

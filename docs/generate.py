@@ -16,7 +16,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from typer.main import get_command
 
@@ -244,6 +244,8 @@ def _default(name: str, field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True, validated_data={})
     if value is None:
         return "none"
+    if value == "":
+        return "empty"
     if isinstance(value, tuple):
         value = list(value)
     return f"`{json.dumps(value) if isinstance(value, bool | list | dict) else value}`"
@@ -263,6 +265,8 @@ def _limits(field: FieldInfo) -> str:
         for name in words
         if (value := getattr(rule, name, None)) is not None
     ]
+    secret = SecretStr in (field.annotation, *get_args(field.annotation))
+    said += " A secret: never printed or logged." if secret else ""
     return said + (f" {', '.join(bounds).capitalize()}." if bounds else "")
 
 

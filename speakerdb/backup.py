@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from speakerdb.catalog import copies, journal
+from speakerdb.catalog import copies, journal, moving
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Database
 from speakerdb.catalog.holders import others
@@ -73,20 +73,21 @@ def restore(
 ) -> RestoreReport:
     """Put a backup in the place of the library's database, in one step; what was there is kept beside it.
 
+    A database on a server must be empty (`InvalidInput`): this is how a library in a file comes there.
     `BackupUnusable`, `LibraryInUse` while any process of this machine has the library open, `StorageFull`; then nothing
     was changed.
     """
     begun = time.monotonic()
-    target = copies.file_of(database)
+    target = database.path or locks.with_name("catalog.db")
     backup = backup.expanduser().absolute()
-    if backup == target:
+    if backup == database.path:
         raise InvalidInput("This file is the library's own database.", hint="Give the file of a backup.")
     info = copies.examine(backup)
     refuse_in_use(locks)
     target.parent.mkdir(parents=True, exist_ok=True)
     _refuse_full(backup, target.parent)
     copies.sweep(target.parent, target.name)
-    kept, replaces = None, target.exists()
+    kept, replaces = None, database.path is not None and target.exists()
     ready = target.with_name(f"{target.name}.restoring")
     source, copy = copies.readable(backup), Database(f"sqlite:///{ready}")
     try:
@@ -96,7 +97,8 @@ def restore(
         )
         refuse_in_use(locks)
         kept = _keep(database, target) if replaces else None
-        copies.put_back(copy, database, on_progress)
+        put = moving.fill if database.path is None else copies.put_back
+        put(copy, database, on_progress)
     finally:
         source.close()
         copy.close()

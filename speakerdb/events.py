@@ -50,6 +50,12 @@ KINDS: Mapping[str, str] = {
     " `documents`, `alias_moved`.",
     "index-ahead": "An index was found to hold newer documents than SQL: the database is an older copy. Data: `newest`, the"
     " highest version in the index.",
+    "index-imported": "The vectors of an index were read into the database. Data: `index`; `recipe`, the mark of its vectors;"
+    " `documents`, `imported`, `updated`; `refused`, by reason.",
+    "adoption-begun": "The legacy index is about to be blocked for writing and taken over. Data: `index`, `identity`.",
+    "index-adopted": "The alias has taken the legacy index's place. Data: `index`, what it names; `copy`, the copy of the old"
+    " index.",
+    "adoption-given-up": "A take-over ended without its swap, and the legacy index takes writes again. Data: `index`.",
     "backup-made": "A copy of the database was written. Data: `path`.",
     "library-restored": "The database was put back from a backup. Data: `path`, `made_at`.",
 }

@@ -279,7 +279,9 @@ class Explain:
     def _file(self, row: RecordingRow) -> FileState:
         """The recording's file as it is now: there, and the same as it was?"""
         if row.path is None:
-            return FileState(None, "in-memory", "its sound was given in memory and cannot be read again")
+            return FileState(
+                None, "in-memory", "it has no file: its sound was given in memory, or it was read from an index"
+            )
         try:
             path = media.check_allowed(Path(row.path), self._media_roots)
             same = row.fingerprint is None or media.fingerprint(path) == row.fingerprint

@@ -84,7 +84,7 @@ class Overview:
         seen = self._look()
         waits = health.waiting(seen.facts)
         found = [*seen.faults, *health.problems(seen.facts, waits)]
-        found += [problem for find in self._watches for problem in find()]
+        found += [problem for find in (self._troubles, *self._watches) for problem in find()]
         migration = seen.migration
         return Status(
             serving=seen.facts.serving or UNKNOWN,
@@ -229,6 +229,13 @@ class Overview:
             return frozenset(self._index.indices()), []
         except SpeakerDBError as error:
             return None, [Problem(error.code, "error", f"{error.message} {error.hint}".strip(), "speakerdb doctor")]
+
+    def _troubles(self) -> list[Problem]:
+        """What a person should know of the index's engine."""
+        try:
+            return [Problem("index-trouble", "warning", sentence, "") for sentence in self._index.troubles()]
+        except SpeakerDBError as error:
+            return [Problem(error.code, "warning", f"{error.message} {error.hint}".strip(), "speakerdb doctor")]
 
     def _generation_facts(
         self,

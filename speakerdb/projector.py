@@ -53,6 +53,8 @@ class Projector:
         self._catalog = catalog
         self._index = index
         self._batch = batch
+        self._unseen: set[str] = set()
+        """Generations that were written since their index was refreshed."""
 
     def step(self, generation: Generation) -> ProjectionReport:
         """Project one batch. `IndexMissing` when the generation's index is gone; nothing is acknowledged then.
@@ -66,6 +68,7 @@ class Projector:
         if not documents:
             return ProjectionReport()
         results = self._index.bulk(generation.write_alias, documents)
+        self._unseen.add(generation.name)
         written, conflicts, refused = [], [], []
         for document, result in zip(documents, results, strict=True):
             if result.outcome is WriteOutcome.WRITTEN:
@@ -99,10 +102,14 @@ class Projector:
         return len(waiting)
 
     def settle(self, generation: Generation) -> ProjectionReport:
-        """Pool and project until nothing is dirty and nothing waits."""
+        """Pool and project until nothing is dirty and nothing waits; then searches find what was written."""
         while self.repool(generation):
             pass
-        return self.drain(generation)
+        report = self.drain(generation)
+        if generation.name in self._unseen:
+            self._index.refresh(generation.write_alias)
+            self._unseen.discard(generation.name)
+        return report
 
     def _resolve(
         self, generation: Generation, conflicts: Sequence[Document]
@@ -124,7 +131,7 @@ class Projector:
 
     def _pool(self, generation: Generation, profile: str) -> None:
         with self._catalog.job() as tx:
-            row = people.find(tx, profile, lock=True)
+            row = people.find(tx, profile)
             if row is None or row.merged_into is not None:
                 return
             members = vectors.member_embeddings(tx, generation.name, profile)

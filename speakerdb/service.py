@@ -11,25 +11,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from speakerdb.adoption import Adoption
 from speakerdb.catalog import journal
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Database
 from speakerdb.catalog.library import new_id
 from speakerdb.catalog.upgrade import upgrade
-from speakerdb.errors import (
-    ConfigurationError,
-    NoMigration,
-    SpeakerDBError,
-    StorageFull,
-    WorkerDied,
-    WorkerTimeout,
-)
+from speakerdb.errors import ConfigurationError, NoMigration, SpeakerDBError, StorageFull, WorkerDied, WorkerTimeout
 from speakerdb.executors import Executor, make_executor, refuse_in_a_starting_worker
 from speakerdb.explain import Explain
 from speakerdb.extraction import Extraction, Loader
 from speakerdb.extraction.extract import LoadEmbedder
 from speakerdb.files import Files
-from speakerdb.index.embedded import EmbeddedIndex
+from speakerdb.index.opening import open_index
 from speakerdb.index.port import VectorIndex
 from speakerdb.ingest import Ingest
 from speakerdb.matcher import Matcher, Scope
@@ -122,6 +116,8 @@ class SpeakerDB:
             disk_floor_bytes=settings.disk_floor_mb * 1_000_000,
         )  # fmt: skip
         self.overview.watch(self.serving.restored_problems)
+        self.adoption = Adoption(catalog, self.generations, self.serving, index, self.migrator.rebuilding, who=who)
+        self.overview.watch(self.adoption.imports.problems)
         self.explain = Explain(catalog, index, self.generations, self.serving, media_roots=settings.media_roots)
         self.plots = Plots(catalog, self.generations)
         self._worker = Worker(catalog, self.generations, self.extraction, self.projector, self.migrator)
@@ -135,8 +131,9 @@ class SpeakerDB:
         executor: Executor | None = None,
         load_embedder: LoadEmbedder | None = None,
         clock: Callable[[], int] | None = None,
+        start: bool = True,
     ) -> SpeakerDB:
-        """Open a library, and make it where there is none.
+        """Open a library, and make it where there is none. Without `start` as it is, for who brings an existing index.
 
         Raises `ConfigurationError` classes (a database of a newer schema, a changed generation) and `BackendError` classes.
         """
@@ -152,7 +149,7 @@ class SpeakerDB:
         )
         try:
             catalog.prepare(auto_upgrade=settings.auto_upgrade)
-            opened_index = index or EmbeddedIndex(settings.index_path)
+            opened_index = index or open_index(settings)
             executor = executor or make_executor(settings.executor, settings.workers)
             load = load_embedder or Loader(
                 settings.device,
@@ -163,7 +160,8 @@ class SpeakerDB:
                 settings.models.keep,
             )
             opened = cls(settings, catalog, opened_index, executor, load)
-            opened._first_start()
+            if start:
+                opened._first_start()
         except SpeakerDBError:
             catalog.close()
             raise

@@ -15,13 +15,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -133,6 +135,117 @@ class ModelSettings(BaseModel):
         return None if given is None else given.expanduser().absolute()
 
 
+class OpenSearchSettings(BaseModel):
+    """An OpenSearch cluster as the index. Without `hosts` the embedded index is used."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Addresses of the cluster's nodes, for example `https://search-1:9200`. As a variable: joined by commas."
+        " None given: the embedded index in `data_dir`.",
+    )
+    username: str | None = Field(default=None, repr=False, description="Name for basic authentication.")
+    password: SecretStr | None = Field(default=None, description="Password for basic authentication.")
+    ca_file: Path | None = Field(
+        default=None,
+        description="File with the certificates of the authorities that are trusted; those of the system unless set.",
+    )
+    verify_certificates: bool = Field(
+        default=True,
+        description="Refuse a host whose certificate cannot be verified. Off only where you try things out.",
+    )
+    sniff: bool = Field(
+        default=False,
+        description="Ask the cluster for its nodes and talk to all of them. Off: only to `hosts`, as behind a proxy.",
+    )
+    timeout_seconds: float = Field(default=30.0, gt=0, description="Seconds to wait for one answer.")
+    retry_seconds: float = Field(
+        default=15.0,
+        ge=0,
+        description="For how long a request that may be repeated is tried again while the cluster is busy or not there.",
+    )
+    prefix: str = Field(
+        default="",
+        pattern=r"^([a-z0-9][a-z0-9._-]{0,99})?$",
+        description="Put before every name in the cluster, so that several installations can share it. Each needs one with which"
+        " no other's begins.",
+    )
+    engine: Literal["lucene", "faiss"] = Field(
+        default="lucene", description="The k-NN engine of indices that are made from now on."
+    )
+    shards: int = Field(default=1, ge=1, le=1024, description="Shards of indices that are made from now on.")
+    replicas: int = Field(
+        default=1, ge=0, le=32, description="Copies of each shard, on other nodes. 0 on a cluster of one node."
+    )
+    candidates: int = Field(
+        default=2000,
+        ge=10,
+        le=10_000,
+        description="How many near voices the graph collects for a search, at least. More find more surely, and take longer.",
+    )
+    bulk_megabytes: float = Field(
+        default=8.0,
+        gt=0,
+        le=90,
+        description="The most that is written by one request. The cluster's `http.max_content_length` (100 MB) must be above it.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_credentials_in_hosts(cls, given: object) -> object:
+        """`user:password@` of a host's address become `username` and `password`: an address is shown, they are not."""
+        if not isinstance(given, dict) or given.get("hosts") is None:
+            return given
+        hosts = given["hosts"]
+        if isinstance(hosts, str):
+            try:
+                hosts = json.loads(hosts) if hosts.lstrip().startswith("[") else hosts.split(",")
+            except ValueError:
+                raise ValueError("hosts: neither a JSON list nor addresses joined by commas") from None
+        if not isinstance(hosts, list | tuple) or not all(isinstance(host, str) for host in hosts):
+            raise ValueError("hosts: addresses are text, for example https://search-1:9200")
+        found = [_taken_apart(host.strip()) for host in hosts if host.strip()]
+        credentials = {each for _, each in found if each is not None}
+        if len(credentials) > 1 or (credentials and (given.get("username") or given.get("password"))):
+            raise ValueError("credentials belong into username and password, once for all hosts")
+        if len({host.partition(":")[0] for host, _ in found}) > 1:
+            raise ValueError("either all hosts are https, or none")
+        merged = {**given, "hosts": tuple(host for host, _ in found)}
+        for username, password in credentials:
+            merged |= {"username": username, "password": password}
+        return merged
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> OpenSearchSettings:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password belong together")
+        return self
+
+    @field_validator("ca_file")
+    @classmethod
+    def _stays_where_it_is(cls, given: Path | None) -> Path | None:
+        return None if given is None else given.expanduser().absolute()
+
+
+def _taken_apart(host: str) -> tuple[str, tuple[str, str] | None]:
+    """A host's address without credentials, with its port; and the credentials. Errors never repeat what was given."""
+    try:
+        parts = urlsplit(host if "://" in host else f"http://{host}")
+        name, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("hosts: an address cannot be read; give it as https://search-1:9200") from None
+    if parts.scheme not in ("http", "https") or not name or parts.query or parts.fragment:
+        raise ValueError("hosts: an address is http:// or https://, a name, a port, and a path where a proxy wants one")
+    # The port of OpenSearch where none is given, as opensearch-py's users expect; behind https it is the usual one.
+    port = port or (443 if parts.scheme == "https" else 9200)
+    shown = f"[{name}]" if ":" in name else name
+    credentials = None
+    if parts.username is not None or parts.password is not None:
+        credentials = (unquote(parts.username or ""), unquote(parts.password or ""))
+    return f"{parts.scheme}://{shown}:{port}{parts.path.rstrip('/')}", credentials
+
+
 def _default_data_dir() -> Path:
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "speakerdb"
@@ -142,8 +255,9 @@ class Settings(BaseSettings):
     """Everything an operator can set."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SPEAKERDB_", env_file=".env", env_nested_delimiter="__", extra="ignore", frozen=True
-    )
+        env_prefix="SPEAKERDB_", env_file=".env", env_nested_delimiter="__", extra="ignore", frozen=True,
+        hide_input_in_errors=True,
+    )  # fmt: skip
 
     data_dir: Path = Field(
         default_factory=_default_data_dir,
@@ -152,7 +266,7 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         default=None,
         repr=False,
-        description="SQLAlchemy address of the catalog; `catalog.db` in `data_dir` unless set. It must begin with `sqlite:///`.",
+        description="SQLAlchemy address of the catalog, `sqlite:///…` or `postgresql+psycopg://…`; `catalog.db` in `data_dir` unless set.",
     )
     auto_upgrade: bool = Field(
         default=True, description="Upgrade the database's schema when it is opened. If off, run `speakerdb db upgrade`."
@@ -170,6 +284,9 @@ class Settings(BaseSettings):
         default_factory=dict, description="New generations, or changes to v3 and v4; see below."
     )
     models: ModelSettings = Field(default_factory=ModelSettings, description="How models are found and kept.")
+    opensearch: OpenSearchSettings = Field(
+        default_factory=OpenSearchSettings, description="An OpenSearch cluster as the index; see below."
+    )
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
@@ -277,6 +394,8 @@ def load_settings(**overrides: object) -> Settings:
     _check_file()
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
+    except SettingsError as error:  # a variable that must be JSON is none; its text may hold a password
+        raise ConfigurationError(f"The settings cannot be used: {error}.") from None
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
         raise ConfigurationError(f"The settings cannot be used: {problems}.") from error
@@ -285,7 +404,7 @@ def load_settings(**overrides: object) -> Settings:
 def unknown_variables() -> dict[str, str | None]:
     """`SPEAKERDB_…` variables that are no setting, so nothing reads them: the name of each with the one that is most like it.
 
-    Parts of `models` and `generations` are checked when the settings are read.
+    Parts of `models`, `opensearch` and `generations` are checked when the settings are read.
     """
     known = {f"SPEAKERDB_{name.upper()}" for name in Settings.model_fields} | {"SPEAKERDB_CONFIG"}
     given = sorted(name for name in os.environ if name.upper().startswith("SPEAKERDB_"))

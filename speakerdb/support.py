@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from speakerdb import __version__, errors, reports
+from speakerdb.catalog.health import kind_of, secrets_of
 from speakerdb.core.lifecycle import State
 from speakerdb.core.redaction import Redactor
 from speakerdb.errors import InvalidInput, SpeakerDBError
@@ -141,7 +142,8 @@ def _literals() -> Iterable[str]:
 
 
 def _redactor(settings: Settings | None, verbs: Sequence[str]) -> Redactor:
-    private = [value for name in TOKEN_VARIABLES if (value := os.environ.get(name, "").strip())]
+    named = (*TOKEN_VARIABLES, "PGPASSWORD")
+    private = [value for name in named if (value := os.environ.get(name, "").strip())]
     # Folders of ours alone: what follows after one of them is ours, too. A home may hold anything.
     known = {sys.prefix: "<python>", str(hub.cache_folder("x").parent): "<hub-cache>"}
     if settings is None:
@@ -159,6 +161,7 @@ def _redactor(settings: Settings | None, verbs: Sequence[str]) -> Redactor:
     known[str(settings.data_dir)] = "<data-folder>"
     if settings.database_url:
         known[settings.database_url] = "<database>"
+        private += secrets_of(settings.database_url)
     if settings.who:
         known[settings.who] = "<who>"
     return Redactor(key, words(generations, verbs), commands=_parts(verbs), known=known, secrets=private)
@@ -201,7 +204,7 @@ def _settings(settings: Settings | None, redactor: Redactor) -> dict[str, Any]:
         "settings": shown
         | {
             "data_dir": redactor.hashed(str(settings.data_dir), "path"),
-            "database_url": "set" if settings.database_url else "SQLite in the data folder",
+            "database_url": kind_of(settings.catalog_url) if settings.database_url else "SQLite in the data folder",
             "media_roots": [redactor.hashed(str(root), "path") for root in settings.media_roots],
             "serving": redactor.value(settings.serving),
             "device": settings.device,

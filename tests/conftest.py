@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from speakerdb.testing.servers import given
+
 ROOT = Path(__file__).resolve().parent.parent
 SPEECH = ROOT.parent / "shared" / "assets" / "speech"
 TOKENS = ("HF_TOKEN", "HF_TOKEN_PATH", "HUGGINGFACE_TOKEN", "HUGGINGFACE_ACCESS_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -55,7 +57,9 @@ def _isolate() -> None:
     os.environ[name] = value
 
 
+given.take()  # addresses of servers for the tests; the product must not see them
 _isolate()
+pytest_plugins = ["speakerdb.testing.servers.plugin"]
 
 _COMMON: dict[str, Any] = {
     "deadline": None,  # no test asserts on time

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import libraries, report, sound
-from benchmarks.run import Sizes, run
+from benchmarks import libraries, nearest, report, servers, sound, swapping
+from benchmarks.run import ServerSizes, Sizes, on_servers, run
 from benchmarks.searching import plain_search
+from speakerdb.service import SpeakerDB
+from speakerdb.testing.factories import FakeExecutor, fake_settings
+from speakerdb.testing.servers.opensearch import OpenSearch, fresh_prefix
+from speakerdb.testing.servers.postgres import Databases
+from speakerdb.testing.servers.run import NoServer
 
 TOY = Sizes(recordings=6, memory=(4, 8), speakers=(20, 40), rounds=2, batches=1, times=1, sound_seconds=14.0)
+TOY_ON_SERVERS = ServerSizes(recordings=4, times=1, documents=40, rounds=2, swap_speakers=20, queries=20, swaps=2)
 PRODUCT_PARTS = ("orchestration", "memory", "search")
 
 
@@ -79,3 +89,76 @@ def test_the_table_shows_every_goal_with_its_verdict(capsys: pytest.CaptureFixtu
     report.show(report.document({"cpu": "c", "cores": 2, "python": "3"}, rows))
     shown = capsys.readouterr().out
     assert all(part in shown for part in (">= 5", "no", "<= 2", "yes", "z"))
+
+
+def test_everything_on_servers_has_its_rows_and_leaves_nothing_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Databases, opensearch: OpenSearch
+) -> None:
+    prefixes = [fresh_prefix() for _ in range(2)]
+    given = iter(prefixes)
+    monkeypatch.setattr(servers, "fresh_prefix", lambda: next(given))
+    made = postgres.made
+    engines = servers.Engines(postgres, opensearch)
+    rows = on_servers(tmp_path, engines, TOY_ON_SERVERS)
+    goals = [row.name for row in rows if row.goal]
+    for start, count in (
+        ("orchestration on PostgreSQL", 2), ("swaps under load", 3), ("projection", 2), ("match on the servers", 1),
+        ("recall", 3),
+    ):  # fmt: skip
+        assert sum(name.startswith(start) for name in goals) == count, start
+    assert len({row.name for row in rows}) == len(rows)
+    assert set(engines.versions) == {"postgresql", "opensearch"}
+    assert list(given) == []
+    assert [opensearch.ask("GET", f"/_cat/indices/{prefix}*?format=json") for prefix in prefixes] == [[], []]
+    assert postgres.made == made
+
+
+def test_without_servers_it_says_so_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def none(**_: object) -> Iterator[None]:
+        raise NoServer("no network")
+        yield
+
+    monkeypatch.setattr(servers, "servers", none)
+    kept = run(tmp_path, quick=True, parts=["servers"], sizes=TOY)
+    assert kept["rows"] == []
+    assert kept["machine"]["servers"] is None
+    assert "NOT MEASURED" in capsys.readouterr().err
+
+
+def test_an_answer_from_the_wrong_generation_is_seen(tmp_path: Path) -> None:
+    voices = swapping.Voices(8)
+    settings = fake_settings(tmp_path, dimensions=dict.fromkeys(swapping.GENERATIONS, swapping.DIMENSION))
+    with SpeakerDB.open(settings, executor=FakeExecutor(voices.extracted)) as db:
+        voices.add_to(db)
+        found = db.match(speaker=voices.ids[3], k=swapping.K)
+        foreign = db.match(vector=voices.matrices["v4"][3], k=swapping.K)
+    indices = {name: f"speakers_{name}" for name in swapping.GENERATIONS}
+    assert voices.judged(3, found, indices) is None
+    assert "another generation's" in str(voices.judged(3, replace(found, generation="v4"), indices))
+    assert "another generation's" in str(voices.judged(3, replace(found, index="speakers_v4"), indices))
+    assert "a score of" in str(voices.judged(3, replace(found, generation="v4", index="speakers_v4"), indices))
+    assert "a score of" in str(voices.judged(3, foreign, indices))
+    assert "answers" in str(voices.judged(3, replace(found, path="fallback"), indices))
+    assert "came first" in str(
+        voices.judged(3, replace(found, matches=(*found.matches[1:], found.matches[0])), indices)
+    )
+
+
+@pytest.mark.parametrize("generation", swapping.GENERATIONS)
+def test_each_voice_is_like_one_other_and_that_one_is_like_it(generation: str) -> None:
+    voices = swapping.Voices(10)
+    cosines = voices.matrices[generation] @ voices.matrices[generation].T
+    np.fill_diagonal(cosines, -1.0)
+    likes = [voices.like(generation, n) for n in range(10)]
+    assert likes == cosines.argmax(axis=1).tolist()
+    assert [likes[n] for n in likes] == list(range(10))
+
+
+def test_a_body_is_asked_again_with_another_vector() -> None:
+    body = {"size": 3, "query": {"knn": {"vector": {"vector": np.zeros(2), "k": 3}}}, "_source": ["kind"]}
+    asked = nearest.about(body, np.array([0.25, 0.5], dtype=np.float32))
+    assert asked == {"size": 3, "query": {"knn": {"vector": {"vector": [0.25, 0.5], "k": 3}}}, "_source": ["kind"]}
+    assert isinstance(body["query"]["knn"]["vector"]["vector"], np.ndarray)

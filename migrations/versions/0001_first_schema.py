@@ -8,23 +8,26 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+# SQLite orders text by code point; a PostgreSQL server orders by its language unless told.
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     op.create_table(
         "fences",
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("holder", sa.Text(), nullable=True),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("holder", TEXT, nullable=True),
         sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.CheckConstraint("(holder IS NULL) = (expires_at IS NULL)", name=op.f("ck_fences_holder")),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_fences")),
     )
     op.create_table(
         "generations",
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("fingerprint", sa.Text(), nullable=False),
-        sa.Column("checksum", sa.Text(), nullable=True),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("fingerprint", TEXT, nullable=False),
+        sa.Column("checksum", TEXT, nullable=True),
         sa.Column("dimension", sa.Integer(), nullable=False),
-        sa.Column("definition", sa.Text(), nullable=False),
+        sa.Column("definition", TEXT, nullable=False),
         sa.Column("live", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("dimension > 0", name=op.f("ck_generations_dimension")),
@@ -32,8 +35,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "leases",
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("holder", sa.Text(), nullable=True),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("holder", TEXT, nullable=True),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column("acquired_at", sa.BigInteger(), nullable=True),
         sa.Column("expires_at", sa.BigInteger(), nullable=True),
@@ -43,24 +46,24 @@ def upgrade() -> None:
     )
     op.create_table(
         "libraries",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_libraries")),
         sa.UniqueConstraint("name", name=op.f("uq_libraries_name")),
     )
     op.create_table(
         "embeddings",
-        sa.Column("generation", sa.Text(), nullable=False),
-        sa.Column("entity_id", sa.Text(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("generation", TEXT, nullable=False),
+        sa.Column("entity_id", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
         sa.Column("vector", sa.LargeBinary(), nullable=True),
-        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("reason", TEXT, nullable=True),
         sa.Column("seconds", sa.Double(), nullable=False),
         sa.Column("segments", sa.Integer(), nullable=False),
         sa.Column("resultant", sa.Double(), nullable=True),
         sa.Column("agreement", sa.Double(), nullable=True),
-        sa.Column("recipe", sa.Text(), nullable=False),
+        sa.Column("recipe", TEXT, nullable=False),
         sa.Column("content_version", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("kind IN ('speaker', 'profile')", name=op.f("ck_embeddings_kind")),
@@ -75,14 +78,14 @@ def upgrade() -> None:
     op.create_table(
         "migrations",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
-        sa.Column("alias", sa.Text(), nullable=False),
-        sa.Column("source", sa.Text(), nullable=False),
-        sa.Column("target", sa.Text(), nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("alias", TEXT, nullable=False),
+        sa.Column("source", TEXT, nullable=False),
+        sa.Column("target", TEXT, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
         sa.Column("paused", sa.Boolean(), nullable=False),
-        sa.Column("pause_reason", sa.Text(), nullable=True),
-        sa.Column("swap_token", sa.Text(), nullable=True),
-        sa.Column("drop_index", sa.Text(), nullable=True),
+        sa.Column("pause_reason", TEXT, nullable=True),
+        sa.Column("swap_token", TEXT, nullable=True),
+        sa.Column("drop_index", TEXT, nullable=True),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("finalized_at", sa.BigInteger(), nullable=True),
         sa.Column("rollback_until", sa.BigInteger(), nullable=True),
@@ -115,10 +118,10 @@ def upgrade() -> None:
 
     op.create_table(
         "profiles",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("library_id", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("merged_into", sa.Text(), nullable=True),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("library_id", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("merged_into", TEXT, nullable=True),
         sa.Column("members_version", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("name <> ''", name=op.f("ck_profiles_name")),
@@ -139,15 +142,15 @@ def upgrade() -> None:
 
     op.create_table(
         "projections",
-        sa.Column("generation", sa.Text(), nullable=False),
-        sa.Column("entity_id", sa.Text(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("library_id", sa.Text(), nullable=False),
+        sa.Column("generation", TEXT, nullable=False),
+        sa.Column("entity_id", TEXT, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("library_id", TEXT, nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column("indexed_version", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
-        sa.Column("deleted", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("deleted", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("rejected_version", sa.BigInteger(), nullable=True),
-        sa.Column("rejection", sa.Text(), nullable=True),
+        sa.Column("rejection", TEXT, nullable=True),
         sa.CheckConstraint("kind IN ('speaker', 'profile')", name=op.f("ck_projections_kind")),
         sa.CheckConstraint(
             "version >= 1 AND indexed_version >= 0 AND indexed_version <= version", name=op.f("ck_projections_versions")
@@ -168,13 +171,13 @@ def upgrade() -> None:
 
     op.create_table(
         "recordings",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("library_id", sa.Text(), nullable=False),
-        sa.Column("path", sa.Text(), nullable=True),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("library_id", TEXT, nullable=False),
+        sa.Column("path", TEXT, nullable=True),
         sa.Column("media_size", sa.BigInteger(), nullable=True),
-        sa.Column("media_digest", sa.Text(), nullable=True),
+        sa.Column("media_digest", TEXT, nullable=True),
         sa.Column("seconds", sa.Double(), nullable=True),
-        sa.Column("turns_digest", sa.Text(), nullable=False),
+        sa.Column("turns_digest", TEXT, nullable=False),
         sa.Column("content_version", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
@@ -191,11 +194,11 @@ def upgrade() -> None:
         "events",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("who", sa.Text(), nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("who", TEXT, nullable=False),
         sa.Column("migration_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
-        sa.Column("entity_id", sa.Text(), nullable=True),
-        sa.Column("data", sa.Text(), nullable=False),
+        sa.Column("entity_id", TEXT, nullable=True),
+        sa.Column("data", TEXT, nullable=False),
         sa.ForeignKeyConstraint(["migration_id"], ["migrations.id"], name=op.f("fk_events_migration_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
     )
@@ -205,11 +208,11 @@ def upgrade() -> None:
 
     op.create_table(
         "speakers",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("recording_id", sa.Text(), nullable=False),
-        sa.Column("label", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=True),
-        sa.Column("profile_id", sa.Text(), nullable=True),
+        sa.Column("id", TEXT, nullable=False),
+        sa.Column("recording_id", TEXT, nullable=False),
+        sa.Column("label", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=True),
+        sa.Column("profile_id", TEXT, nullable=True),
         sa.Column("speech_seconds", sa.Double(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["profile_id"], ["profiles.id"], name=op.f("fk_speakers_profile_id")),
@@ -225,17 +228,17 @@ def upgrade() -> None:
     op.create_table(
         "work_items",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
-        sa.Column("recording_id", sa.Text(), nullable=False),
-        sa.Column("generation", sa.Text(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("recording_id", TEXT, nullable=False),
+        sa.Column("generation", TEXT, nullable=False),
+        sa.Column("reason", TEXT, nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("state", TEXT, nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("taken_epoch", sa.BigInteger(), nullable=True),
         sa.Column("done_version", sa.BigInteger(), nullable=True),
-        sa.Column("error_code", sa.Text(), nullable=True),
-        sa.Column("error_message", sa.Text(), nullable=True),
-        sa.Column("waived_why", sa.Text(), nullable=True),
+        sa.Column("error_code", TEXT, nullable=True),
+        sa.Column("error_message", TEXT, nullable=True),
+        sa.Column("waived_why", TEXT, nullable=True),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("(state = 'taken') = (taken_epoch IS NOT NULL)", name=op.f("ck_work_items_taken")),
         sa.CheckConstraint("reason IN ('new', 'changed', 'repair', 'migration')", name=op.f("ck_work_items_reason")),
@@ -265,11 +268,11 @@ def upgrade() -> None:
 
     op.create_table(
         "turns",
-        sa.Column("recording_id", sa.Text(), nullable=False),
+        sa.Column("recording_id", TEXT, nullable=False),
         sa.Column("ordinal", sa.Integer(), nullable=False),
         sa.Column("start", sa.Double(), nullable=False),
         sa.Column("end", sa.Double(), nullable=False),
-        sa.Column("speaker_id", sa.Text(), nullable=False),
+        sa.Column("speaker_id", TEXT, nullable=False),
         sa.CheckConstraint('"start" >= 0 AND "end" > "start"', name=op.f("ck_turns_times")),
         sa.ForeignKeyConstraint(
             ["recording_id"], ["recordings.id"], name=op.f("fk_turns_recording_id"), ondelete="CASCADE"
@@ -281,7 +284,17 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_turns_speaker_id"), ["speaker_id"], unique=False)
 
     # Events are only ever added.
-    op.execute(
-        "CREATE TRIGGER events_append_only BEFORE UPDATE ON events "
-        "BEGIN SELECT RAISE(ABORT, 'events are append-only'); END"
-    )
+    if op.get_context().dialect.name == "sqlite":
+        op.execute(
+            "CREATE TRIGGER events_append_only BEFORE UPDATE ON events "
+            "BEGIN SELECT RAISE(ABORT, 'events are append-only'); END"
+        )
+    else:
+        op.execute(
+            "CREATE FUNCTION events_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE integrity_constraint_violation USING MESSAGE = 'events are append-only'; END $$"
+        )
+        op.execute(
+            "CREATE TRIGGER events_append_only BEFORE UPDATE ON events "
+            "FOR EACH ROW EXECUTE FUNCTION events_append_only()"
+        )

@@ -8,9 +8,11 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
-    op.add_column("events", sa.Column("why", sa.Text(), nullable=True))
+    op.add_column("events", sa.Column("why", TEXT, nullable=True))
     op.add_column("generations", sa.Column("replacing", sa.BigInteger(), nullable=True))
     op.create_index("ix_events_kind", "events", ["kind", "id"])
     op.add_column("recordings", sa.Column("recorded_at", sa.BigInteger(), nullable=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from speakerdb.catalog import leases, upgrade
 from speakerdb.catalog.database import FENCE_POLL_SECONDS, Database, Transaction
 from speakerdb.catalog.holders import Holder
-from speakerdb.catalog.leases import Lease
+from speakerdb.catalog.leases import Lease, LeaseRow
 from speakerdb.errors import LeaseHeld, WritesFenced
 
 LONGEST_FENCE = 60.0
@@ -33,6 +34,9 @@ class Catalog:
         self.holder = Holder(locks)
         self.lease_seconds = lease_seconds
         self._fence_patience = fence_patience
+        self._taking = threading.Lock()
+        self._held: dict[str, int] = {}
+        """The epochs of the leases that somebody in this process works under, by what it knows itself."""
 
     def prepare(self, *, auto_upgrade: bool) -> None:
         """Bring the schema to this version, or raise `SchemaNewer` or `SchemaOutdated`."""
@@ -77,13 +81,14 @@ class Catalog:
             time.sleep(FENCE_POLL_SECONDS)
 
     def acquire(self, name: str) -> Lease:
-        """Take a lease. `LeaseHeld` while another live process has it."""
-        with self.database.write() as tx:
-            row = leases.find(tx, name)
-            dead = (
-                row.holder if row is not None and row.holder is not None and self.holder.is_dead(row.holder) else None
-            )
-            lease = leases.acquire(tx, name, self.holder.name, self.now(), self.lease_seconds, dead=dead)
+        """Take a lease. `LeaseHeld` while another live process, or another thread of this one, has it."""
+        with self._taking:
+            with self.database.write() as tx:
+                row = leases.find(tx, name)
+                dead = row.holder if row is not None and self._is_over(row) else None
+                lease = leases.acquire(tx, name, self.holder.name, self.now(), self.lease_seconds, dead=dead)
+            if lease is not None:
+                self._held[name] = lease.epoch
         if lease is None:
             assert row is not None
             raise LeaseHeld(
@@ -94,6 +99,13 @@ class Catalog:
             )
         return lease
 
+    def _is_over(self, row: LeaseRow) -> bool:
+        """Whether nobody works under a lease any more, though its row says so. It may be our own: the connection was lost
+        when it was taken or given back, and what came of that was not heard."""
+        if row.holder == self.holder.name:
+            return self._held.get(row.name) != row.epoch
+        return row.holder is not None and self.holder.is_dead(row.holder)
+
     def renew(self, lease: Lease) -> None:
         """Hold the lease for its full length from now on. `LeaseLost` if somebody else has it."""
         with self.job(lease):
@@ -101,8 +113,12 @@ class Catalog:
 
     def release(self, lease: Lease) -> None:
         """Give a lease back."""
-        with self.database.write() as tx:
-            leases.release(tx, lease)
+        try:
+            with self.database.write() as tx:
+                leases.release(tx, lease)
+        finally:
+            if self._held.get(lease.name) == lease.epoch:
+                del self._held[lease.name]
 
     @contextmanager
     def holding(self, name: str) -> Iterator[Lease]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from speakerdb.catalog import library
-from speakerdb.catalog.database import Transaction, parts
+from speakerdb.catalog.database import Transaction, can_hold, parts
 from speakerdb.catalog.schema import recordings, work_items
 from speakerdb.errors import NotFound, SpeakerDBError
 
@@ -33,7 +33,7 @@ def resolve_all(tx: Transaction, given: Sequence[str]) -> list[str]:
     """Full ids of recordings from ids, beginnings of ids, or paths. `NotFound` names those that fit nothing."""
     found: dict[str, str] = {}
     wanted = list(dict.fromkeys(given))
-    for part in parts(wanted):
+    for part in parts([each for each in wanted if can_hold(each)]):
         rows = tx.execute(sa.select(recordings.c.path, recordings.c.id).where(recordings.c.path.in_(part)))
         found |= {str(row.path): row.id for row in rows}
         found |= {each: each for each in tx.scalars(sa.select(recordings.c.id).where(recordings.c.id.in_(part)))}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from speakerdb.catalog import health, journal, library, upgrade
+from speakerdb.catalog import journal, library, upgrade
 from speakerdb.catalog.database import Database
 from speakerdb.catalog.schema import events, fences, leases
 from speakerdb.errors import BackendError, BackupUnusable, ConfigurationError, SchemaNewer, SpeakerDBError
@@ -41,7 +41,7 @@ def file_of(database: Database) -> Path:
     if database.path is None:
         raise ConfigurationError(
             "Only a database in a file can be backed up by speakerdb.",
-            hint="Use the database server's own tools, for example pg_dump.",
+            hint=database.backing_up,
         )
     return database.path
 
@@ -74,9 +74,7 @@ def examine(path: Path) -> CopyInfo:
         raise BackupUnusable(f"There is no file {path}.")
     database = readable(path)
     try:
-        with database.read() as tx:
-            damage = health.quick_check(tx)
-        if damage:
+        if damage := database.damage():
             raise BackupUnusable(f"{path} is damaged: {damage[0]}.")
         revision = upgrade.current(database)
         if revision is None:
@@ -99,8 +97,7 @@ def examine(path: Path) -> CopyInfo:
 def is_sound(database: Database) -> bool:
     """Whether SQLite can read the whole of a library's database."""
     try:
-        with database.read() as tx:
-            return not health.quick_check(tx)
+        return not database.damage()
     except (BackendError, sa.exc.DBAPIError):
         return False
 

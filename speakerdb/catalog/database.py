@@ -1,50 +1,42 @@
-"""Connections, transactions and time. The only room that knows which database it is.
+"""Connections, transactions and time. What differs between databases is in `sqlite` and `postgresql`, and nowhere else.
 
-SQLite runs in WAL mode with `synchronous=FULL` (durable on power loss) and foreign keys on; transactions that write begin
-IMMEDIATE, so that what they read first cannot change before they write. Driver errors are translated here, once.
+One process writes at a time, on either of them; a reader sees one point in time. Driver errors are translated here, once.
 """
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
+from speakerdb.catalog.sqlite import SQLite
 from speakerdb.errors import (
     BackendError,
     ConfigurationError,
-    DatabaseReadOnly,
     DatabaseUnavailable,
+    InvalidInput,
     LeaseLost,
     SpeakerDBError,
-    StorageFull,
 )
+from speakerdb.reports.mending import DoctorCheck
+
+if TYPE_CHECKING:
+    from speakerdb.catalog.postgresql import PostgreSQL
 
 Transaction: TypeAlias = sa.Connection
 Row: TypeAlias = sa.Row[Any]
 Item = TypeVar("Item")
 
 IDS_A_STATEMENT = 5000
-"""A statement holds only so many parameters: 32,766 in SQLite, unless it was built with more."""
+"""A statement holds only so many parameters: 32,766 in SQLite (unless it was built with more), 65,535 in PostgreSQL."""
 BUSY_TIMEOUT_SECONDS = 30.0
 FENCE_POLL_SECONDS = 0.02
-
-# Primary result codes, https://www.sqlite.org/rescode.html
-_SQLITE_ERRORS: dict[int, tuple[type[BackendError], str]] = {
-    5: (DatabaseUnavailable, "The database is locked by another process."),
-    6: (DatabaseUnavailable, "The database is locked."),
-    8: (DatabaseReadOnly, "The database cannot be written."),
-    10: (DatabaseUnavailable, "Reading or writing the database file failed."),
-    11: (DatabaseUnavailable, "The database file is damaged."),
-    13: (StorageFull, "The disk that holds the database is full."),
-    14: (DatabaseUnavailable, "The database file cannot be opened."),
-    26: (DatabaseUnavailable, "The file is not a database."),
-}
+_STREAMS = "speakerdb_streams"
 
 
 class Database:
@@ -52,27 +44,18 @@ class Database:
 
     def __init__(self, url: str, *, clock: Callable[[], int] | None = None, as_it_is: bool = False) -> None:
         """`as_it_is` opens a file that is only to be read without putting it into WAL mode first."""
-        try:
-            parsed = sa.make_url(url)
-        except sa.exc.ArgumentError as error:
-            raise ConfigurationError("The setting database_url is not an address.") from error
-        if parsed.get_backend_name() != "sqlite":
-            raise ConfigurationError(
-                f"Databases of the kind {parsed.get_backend_name()!r} are not supported.",
-                hint="Use an address that begins with sqlite:///",
-            )
-        self.url = parsed.render_as_string(hide_password=True)
-        name = parsed.database or ""
-        self.path = None if name in ("", ":memory:") or name.startswith("file:") else Path(name).absolute()
-        self._clock = clock or _now
-        # The parameters of a failing statement are vectors and people's names: never in a message.
-        self._engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, hide_parameters=True)
-        if not as_it_is:
-            sa.event.listen(self._engine, "connect", _configure_sqlite)
-        sa.event.listen(self._engine, "connect", _no_implicit_begin)
-        sa.event.listen(self._engine, "begin", _begin_sqlite)
-        sa.event.listen(self._engine, "handle_error", _translate)
-        self._writing = self._engine.execution_options(speakerdb_begin="BEGIN IMMEDIATE")
+        self._dialect = _dialect(url, as_it_is=as_it_is)
+        self.url = self._dialect.url
+        """The address, without secrets."""
+        self.path: Path | None = self._dialect.path
+        """The database's file; None where it is none."""
+        self._clock = clock or self._dialect.now
+        self._engine = self._dialect.engine
+        sa.event.listen(self._engine, "begin", self._begin)
+        sa.event.listen(self._engine, "handle_error", self._translate)
+        sa.event.listen(self._engine, "after_execute", _remember_stream)
+        self._writing = self._engine.execution_options(speakerdb_writes=True)
+        self._process = os.getpid()
 
     def now(self) -> int:
         """Microseconds since the epoch by the database's clock (SQLite has this machine's)."""
@@ -81,13 +64,13 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """A transaction that sees one point in time."""
-        with self._engine.begin() as tx:
+        with self._begun(self._engine) as tx:
             yield tx
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
-        """A transaction that may write. Committed at the end of the block, rolled back when it raises."""
-        with self._writing.begin() as tx:
+        """A transaction that may write, alone. Committed at the end of the block, rolled back when it raises."""
+        with self._begun(self._writing) as tx:
             yield tx
 
     @contextmanager
@@ -100,14 +83,114 @@ class Database:
             finally:
                 pooled.close()
         except self._engine.dialect.loaded_dbapi.Error as error:
-            translated = translation(error)
+            translated = self._dialect.translation(error)
             if translated is None:
                 raise
             raise translated from error
 
+    def damage(self) -> list[str]:
+        """What the database itself finds wrong with its files; empty where it is sound, or nothing can be known."""
+        with self.read() as tx:
+            return self._dialect.damage(tx)
+
+    def checks(self) -> Iterator[DoctorCheck]:
+        """What is to be known of the server; nothing where there is none."""
+        with self.read() as tx:
+            yield from self._dialect.checks(tx)
+
+    @property
+    def restoring(self) -> str:
+        """How a damaged database is mended."""
+        return self._dialect.restoring
+
+    @property
+    def backing_up(self) -> str:
+        """How a database that is no file is backed up, and brought back."""
+        return self._dialect.backing_up
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+    @contextmanager
+    def _begun(self, engine: sa.Engine) -> Iterator[Transaction]:
+        if os.getpid() != self._process:
+            # A child must not talk on its parent's connections, nor close them.
+            self._engine.dispose(close=False)
+            self._process = os.getpid()
+        connection, transaction = self._connected(engine)
+        with connection, transaction:
+            try:
+                yield connection
+            finally:
+                if not connection.invalidated:
+                    # What was not read to its end must not be closed later, when another transaction has the connection.
+                    for result in connection.info.pop(_STREAMS, ()):
+                        result.close()
+
+    def _connected(self, engine: sa.Engine) -> tuple[sa.Connection, sa.RootTransaction]:
+        """A connection, and its transaction that has begun.
+
+        A server that was restarted leaves dead connections behind, which show at the first word: then all of them are let
+        go, and it is tried once more. Nothing had been said before, so nothing is done twice.
+        """
+        for last in (False, True):
+            try:
+                connection = engine.connect()
+            except sa.exc.TimeoutError as error:
+                raise DatabaseUnavailable(
+                    "All connections of this process to the database are in use.", hint="Use fewer threads at once."
+                ) from error
+            try:
+                return connection, connection.begin()
+            except BaseException as error:
+                lost = connection.invalidated
+                connection.close()
+                if last or not (lost and isinstance(error, DatabaseUnavailable)):
+                    raise
+                self._engine.dispose()
+        raise AssertionError("the second time returns or raises")
+
+    def _begin(self, connection: sa.Connection) -> None:
+        self._dialect.begin(connection, writing="speakerdb_writes" in connection.get_execution_options())
+
+    def _translate(self, context: sa.engine.ExceptionContext) -> SpeakerDBError | None:
+        error = context.original_exception
+        if isinstance(error, UnicodeEncodeError):
+            return InvalidInput("A text holds a character that cannot be stored.")
+        if isinstance(error, OverflowError):
+            return InvalidInput("A number is too large to be stored.")
+        translated = self._dialect.translation(error)
+        if translated is None and context.sqlalchemy_exception is not None:
+            # A translation may have cut the driver's words down.
+            context.sqlalchemy_exception.args = (f"({type(error).__module__}.{type(error).__name__}) {error}",)
+        return translated
+
+
+def _remember_stream(
+    connection: sa.Connection, _statement: Any, _many: Any, _parameters: Any, options: Any, result: Any
+) -> None:
+    if "yield_per" in options:
+        connection.info.setdefault(_STREAMS, []).append(result)
+
+
+def _dialect(url: str, *, as_it_is: bool) -> SQLite | PostgreSQL:
+    try:
+        parsed = sa.make_url(url)
+        kind = parsed.get_backend_name()
+    except (sa.exc.ArgumentError, ValueError):
+        # Without the cause: it may quote what was given, and with it a password.
+        raise ConfigurationError("The setting database_url is not an address.") from None
+    if kind == "sqlite":
+        return SQLite(parsed, patience=BUSY_TIMEOUT_SECONDS, as_it_is=as_it_is)
+    if kind in ("postgresql", "postgres"):
+        from speakerdb.catalog.postgresql import PostgreSQL  # its driver is loaded where it is used
+
+        return PostgreSQL(parsed, patience=BUSY_TIMEOUT_SECONDS)
+    raise ConfigurationError(
+        f"Databases of the kind {kind!r} are not supported.",
+        hint="Use an address that begins with sqlite:/// or postgresql+psycopg://",
+    )
 
 
 def lease_lost(name: str) -> LeaseLost:
@@ -118,47 +201,6 @@ def lease_lost(name: str) -> LeaseLost:
     )
 
 
-def _now() -> int:
-    return time.time_ns() // 1000
-
-
-def _no_implicit_begin(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves
-
-
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    try:
-        cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_SECONDS * 1000)}")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = FULL")
-    finally:
-        cursor.close()
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("speakerdb_begin", "BEGIN"))
-
-
-def _translate(context: sa.engine.ExceptionContext) -> SpeakerDBError | None:
-    return translation(context.original_exception)
-
-
-def translation(error: BaseException) -> SpeakerDBError | None:
-    """A driver's error as ours, by its code; None for one that is a fault of our own."""
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is None:
-        return None
-    known = _SQLITE_ERRORS.get(code & 0xFF)
-    if known is None:
-        return None
-    kind, message = known
-    return kind(message, sqlite_error=getattr(error, "sqlite_errorname", str(code)))
-
-
 def parts(items: Sequence[Item], size: int | None = None) -> Iterator[Sequence[Item]]:
     """The same in order, some at a time: as many as one statement holds, unless `size` says less."""
     step = IDS_A_STATEMENT if size is None else size
@@ -166,11 +208,35 @@ def parts(items: Sequence[Item], size: int | None = None) -> Iterator[Sequence[I
         yield items[start : start + step]
 
 
+def can_hold(text: str) -> bool:
+    """Whether every database could hold it: half a character is no text, and PostgreSQL has no NUL in one."""
+    return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
+
+
+def held(text: str | None) -> str | None:
+    """A text that a person gave, to be stored. `InvalidInput` where a database could not hold it."""
+    if text is not None and not can_hold(text):
+        raise InvalidInput("A text holds a character that cannot be stored.", hint="Give it without.")
+    return text
+
+
+def cleaned(text: str) -> str:
+    """A text of another program's, to be stored: what cannot be is replaced."""
+    return text if can_hold(text) else text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
 def upsert(dialect: str, table: sa.Table) -> Any:
     """An INSERT that knows ON CONFLICT in the dialect's own way."""
-    if dialect != "sqlite":
-        raise ConfigurationError(f"Databases of the kind {dialect!r} are not supported.")
-    return sqlite.insert(table)
+    if dialect == "sqlite":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)
+
+
+def holds(dialect: str, column: sa.ColumnElement[Any], text: str) -> sa.ColumnElement[bool]:
+    """Whether a column holds a text, character by character. (LIKE does not tell "A" from "a" everywhere.)"""
+    return (sa.func.instr if dialect == "sqlite" else sa.func.strpos)(column, text) > 0
 
 
 @contextmanager

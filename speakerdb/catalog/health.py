@@ -22,10 +22,23 @@ def file_of(url: str) -> Path | None:
     return Path(str(parsed.database))
 
 
-def quick_check(tx: Transaction) -> list[str]:
-    """What SQLite's own check finds wrong with the file; empty where it is sound. Reads every page once."""
-    found = [str(row[0]) for row in tx.execute(sa.text("PRAGMA quick_check(5)"))]
-    return [] if found == ["ok"] else found
+def kind_of(url: str) -> str:
+    """The kind of database that an address names, as it begins; nothing else of it."""
+    kind, _, rest = url.partition("://")
+    return kind if rest and kind.replace("+", "").isalnum() else "unknown"
+
+
+def secrets_of(url: str) -> tuple[str, ...]:
+    """The secrets in an address."""
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        return (url,)
+    given = [
+        parsed.password,
+        *(value for name, value in parsed.query.items() if "password" in name or "secret" in name),
+    ]
+    return tuple(str(value) for value in given if value)
 
 
 def newest(tx: Transaction) -> int:

@@ -31,7 +31,7 @@ _paths: sa.BindParameter[Any] = sa.bindparam("paths", expanding=True)
 _lengths = sa.select(recordings.c.media_size, recordings.c.media_digest, recordings.c.seconds).where(
     sa.or_(recordings.c.id.in_(_ids), recordings.c.path.in_(_paths)), recordings.c.media_size.is_not(None)
 )
-_known = sa.select(recordings).where(recordings.c.id.in_(_ids)).with_for_update()
+_known = sa.select(recordings).where(recordings.c.id.in_(_ids))
 _at_paths = (
     sa.select(recordings.c.library_id, recordings.c.path, recordings.c.id)
     .where(recordings.c.path.in_(_paths))
@@ -52,7 +52,7 @@ def known_lengths(tx: Transaction, ids: Sequence[str], paths: Sequence[str]) -> 
 
 
 def known_recordings(tx: Transaction, ids: Sequence[str]) -> dict[str, RecordingRow]:
-    """Those of the recordings that exist, locked until the transaction ends."""
+    """Those of the recordings that exist."""
     return {row.id: library.recording_row(row) for row in tx.execute(_known, {"ids": list(ids)})}
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 
-from speakerdb.catalog.database import Row, Transaction
+from speakerdb.catalog.database import Row, Transaction, held
 from speakerdb.catalog.schema import ENDED_STATES, events, generations, migrations
 from speakerdb.core.lifecycle import State
 from speakerdb.errors import GenerationChanged
@@ -34,10 +34,10 @@ class MigrationRow:
     ended_at: int | None
 
 
-def active(tx: Transaction, alias: str, *, lock: bool = False) -> MigrationRow | None:
+def active(tx: Transaction, alias: str) -> MigrationRow | None:
     """The migration of an alias that is not at its end; the schema allows one."""
     query = sa.select(migrations).where(migrations.c.alias == alias, migrations.c.state.not_in(ENDED_STATES))
-    return _migration(tx.execute(query.with_for_update() if lock else query).one_or_none())
+    return _migration(tx.execute(query).one_or_none())
 
 
 def newest(tx: Transaction, alias: str) -> MigrationRow | None:
@@ -62,7 +62,8 @@ def insert_migration(tx: Transaction, alias: str, source: str, target: str, now:
 
 def update_migration(tx: Transaction, migration_id: int, **values: object) -> None:
     """Write fields of a migration."""
-    tx.execute(sa.update(migrations).where(migrations.c.id == migration_id).values(**values))
+    kept = {name: held(value) if isinstance(value, str) else value for name, value in values.items()}
+    tx.execute(sa.update(migrations).where(migrations.c.id == migration_id).values(**kept))
 
 
 def paused_targets(tx: Transaction) -> list[str]:
@@ -157,7 +158,7 @@ def record(
     """Append an event. `kind` is one of `events.KINDS`; what varies is data."""
     assert kind in KINDS, f"the event {kind!r} is not among the known kinds"
     row = {
-        "at": now, "kind": kind, "who": who, "why": why, "migration_id": migration_id, "entity_id": entity_id,
+        "at": now, "kind": kind, "who": held(who), "why": held(why), "migration_id": migration_id, "entity_id": entity_id,
         "data": json.dumps(data),
     }  # fmt: skip
     tx.execute(_insert_event, [row])

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from speakerdb.catalog.database import Row, Transaction, parts
+from speakerdb.catalog.database import Row, Transaction, can_hold, parts
 from speakerdb.catalog.schema import embeddings, libraries, profiles, recordings, speakers, turns, work_items
 from speakerdb.core.texts import MAX_NAME_LENGTH, flaw
 from speakerdb.errors import InvalidInput, NotFound
@@ -64,7 +64,7 @@ def resolve_id(tx: Transaction, table: sa.Table, given: str, what: str) -> str:
     Only ids that `new_id` made can be shortened: of a caller's own, "show1" is not short for "show10", and to remove it
     twice must not remove the other.
     """
-    if storable_text(given) and tx.scalar(sa.select(table.c.id).where(table.c.id == given)) is not None:
+    if can_hold(given) and tx.scalar(sa.select(table.c.id).where(table.c.id == given)) is not None:
         return given
     found: list[str] = []
     if _SHORTENED.fullmatch(given):
@@ -76,11 +76,6 @@ def resolve_id(tx: Transaction, table: sa.Table, given: str, what: str) -> str:
     if len(found) > 1:
         raise InvalidInput(f"{given!r} begins the ids of several {what}s.", hint="Give more of the id.")
     return found[0]
-
-
-def storable_text(given: str) -> bool:
-    """Whether a database could hold it: a word of a command line need not be text, and half a character is none."""
-    return not any("\ud800" <= character <= "\udfff" for character in given)
 
 
 def library_id(tx: Transaction, name: str) -> str:
@@ -106,7 +101,7 @@ def library_name(tx: Transaction, library_id: str) -> str:
 
 def find_library(tx: Transaction, name: str) -> str | None:
     """The id of a library by name; None where there is none."""
-    if not storable_text(name):
+    if not can_hold(name):
         return None
     return tx.scalar(sa.select(libraries.c.id).where(libraries.c.name == name))
 
@@ -122,12 +117,11 @@ def ensure_library(tx: Transaction, name: str, now: int) -> str:
 
 
 _recording = sa.select(recordings).where(recordings.c.id == sa.bindparam("recording_id"))
-_recording_locked = _recording.with_for_update()
 
 
-def find_recording(tx: Transaction, recording_id: str, *, lock: bool = False) -> RecordingRow | None:
-    """A recording by id; with `lock`, nobody else changes it until this transaction ends."""
-    row = tx.execute(_recording_locked if lock else _recording, {"recording_id": recording_id}).one_or_none()
+def find_recording(tx: Transaction, recording_id: str) -> RecordingRow | None:
+    """A recording by id."""
+    row = tx.execute(_recording, {"recording_id": recording_id}).one_or_none()
     return None if row is None else recording_row(row)
 
 
@@ -232,10 +226,15 @@ _turns_of = (
 _recordings_of = sa.select(recordings).where(recordings.c.id.in_(sa.bindparam("ids", expanding=True)))
 
 
+def recordings_of(tx: Transaction, ids: Sequence[str]) -> dict[str, RecordingRow]:
+    """Recordings that exist, by id; at most as many as one statement holds."""
+    return {row.id: recording_row(row) for row in tx.execute(_recordings_of, {"ids": list(ids)})}
+
+
 def snapshot(tx: Transaction, ids: Sequence[str]) -> dict[str, tuple[RecordingRow, tuple[Turn, ...]]]:
     """Recordings with their turns, where each turn's speaker is the speaker's id. Absent ids are left out."""
-    found = {row.id: (recording_row(row), list[Turn]()) for row in tx.execute(_recordings_of, {"ids": list(ids)})}
-    for recording_id, start, end, speaker in tx.execute(_turns_of, {"ids": list(found)}):
+    found = {key: (row, list[Turn]()) for key, row in recordings_of(tx, ids).items()}
+    for recording_id, start, end, speaker in tx.execute(_turns_of, {"ids": list(found)}).all():
         found[recording_id][1].append(Turn(start, end, speaker))
     return {key: (row, tuple(listed)) for key, (row, listed) in found.items()}
 

@@ -39,10 +39,10 @@ class ProfileRow:
 _columns = (profiles.c.id, profiles.c.library_id, profiles.c.name, profiles.c.merged_into, profiles.c.members_version)
 
 
-def find(tx: Transaction, profile_id: str, *, lock: bool = False) -> ProfileRow | None:
+def find(tx: Transaction, profile_id: str) -> ProfileRow | None:
     """A profile by id, merged ones too."""
     query = sa.select(*_columns).where(profiles.c.id == profile_id)
-    row = tx.execute(query.with_for_update() if lock else query).one_or_none()
+    row = tx.execute(query).one_or_none()
     return None if row is None else ProfileRow(*row)
 
 
@@ -58,11 +58,11 @@ def find_speaker(tx: Transaction, given: str) -> SpeakerRow:
     return library.speakers_by_id(tx, [found])[found]
 
 
-def find_profile(tx: Transaction, given: str, *, lock: bool = False) -> ProfileRow:
+def find_profile(tx: Transaction, given: str) -> ProfileRow:
     """A living profile by id or the beginning of one; the id of a merged one leads to where it went."""
-    row = find(tx, library.resolve_id(tx, profiles, given, "profile"), lock=lock)
+    row = find(tx, library.resolve_id(tx, profiles, given, "profile"))
     if row is not None and row.merged_into is not None:
-        row = find(tx, row.merged_into, lock=lock)
+        row = find(tx, row.merged_into)
     if row is None:
         raise NotFound(f"There is no profile {given!r}.", hint="List them with `speakerdb profiles list`.")
     return row

@@ -29,7 +29,7 @@ def members_with_vectors(tx: Transaction, generation: str, library: str | None) 
     )
     if library is not None:
         query = query.where(recordings.c.library_id == library)
-    for row in tx.execution_options(yield_per=STREAMED).execute(query):
+    for row in tx.execute(query.execution_options(yield_per=STREAMED)):
         yield row[0], row[1]
 
 
@@ -70,5 +70,5 @@ def speech_seconds(tx: Transaction, library: str | None) -> Iterator[float]:
     if library is not None:
         query = query.join(recordings, recordings.c.id == speakers.c.recording_id)
         query = query.where(recordings.c.library_id == library)
-    for row in tx.execution_options(yield_per=STREAMED).execute(query):
+    for row in tx.execute(query.execution_options(yield_per=STREAMED)):
         yield row[0]

@@ -19,6 +19,8 @@ metadata = sa.MetaData(
 )
 
 Instant = sa.BigInteger
+# In the order of code points and told apart by them, as SQLite does, whatever the server's language is.
+Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 # SQLite gives only INTEGER primary keys the next number by itself.
 Serial = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
@@ -28,22 +30,22 @@ _active = sa.text("state NOT IN ('retired', 'cancelled', 'rolled_back')")
 libraries = sa.Table(
     "libraries",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("name", Text, nullable=False, unique=True),
     sa.Column("created_at", Instant, nullable=False),
 )
 
 recordings = sa.Table(
     "recordings",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("id", Text, primary_key=True),
     sa.Column("library_id", sa.ForeignKey("libraries.id"), nullable=False, index=True),
     # None: the sound was given in memory and cannot be read again.
-    sa.Column("path", sa.Text, index=True),
+    sa.Column("path", Text, index=True),
     sa.Column("media_size", sa.BigInteger),
-    sa.Column("media_digest", sa.Text),
+    sa.Column("media_digest", Text),
     sa.Column("seconds", sa.Double),
-    sa.Column("turns_digest", sa.Text, nullable=False),
+    sa.Column("turns_digest", Text, nullable=False),
     sa.Column("content_version", sa.BigInteger, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
@@ -56,9 +58,9 @@ recordings = sa.Table(
 profiles = sa.Table(
     "profiles",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("id", Text, primary_key=True),
     sa.Column("library_id", sa.ForeignKey("libraries.id"), nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("name", Text, nullable=False),
     sa.Column("merged_into", sa.ForeignKey("profiles.id"), index=True),
     # Raised by every change of its members or of their embeddings; an embedding pooled from an older one is dirty.
     sa.Column("members_version", sa.BigInteger, nullable=False),
@@ -78,10 +80,10 @@ sa.Index(
 speakers = sa.Table(
     "speakers",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("id", Text, primary_key=True),
     sa.Column("recording_id", sa.ForeignKey("recordings.id", ondelete="CASCADE"), nullable=False),
-    sa.Column("label", sa.Text, nullable=False),
-    sa.Column("name", sa.Text),
+    sa.Column("label", Text, nullable=False),
+    sa.Column("name", Text),
     sa.Column("profile_id", sa.ForeignKey("profiles.id"), index=True),
     sa.Column("speech_seconds", sa.Double, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
@@ -102,12 +104,12 @@ turns = sa.Table(
 generations = sa.Table(
     "generations",
     metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("name", Text, primary_key=True),
+    sa.Column("fingerprint", Text, nullable=False),
     # SHA-256 of the checkpoint, learned at the first load; from then on another one is refused.
-    sa.Column("checksum", sa.Text),
+    sa.Column("checksum", Text),
     sa.Column("dimension", sa.Integer, nullable=False),
-    sa.Column("definition", sa.Text, nullable=False),
+    sa.Column("definition", Text, nullable=False),
     # New and changed recordings are extracted for every live generation.
     sa.Column("live", sa.Boolean, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
@@ -121,16 +123,16 @@ embeddings = sa.Table(
     "embeddings",
     metadata,
     sa.Column("generation", sa.ForeignKey("generations.name"), primary_key=True),
-    sa.Column("entity_id", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("entity_id", Text, primary_key=True),
+    sa.Column("kind", Text, nullable=False),
     sa.Column("vector", sa.LargeBinary),
     # Why there is no vector: the speaker is unembeddable.
-    sa.Column("reason", sa.Text),
+    sa.Column("reason", Text),
     sa.Column("seconds", sa.Double, nullable=False),
     sa.Column("segments", sa.Integer, nullable=False),
     sa.Column("resultant", sa.Double),
     sa.Column("agreement", sa.Double),
-    sa.Column("recipe", sa.Text, nullable=False),
+    sa.Column("recipe", Text, nullable=False),
     # The recording's content_version, or the profile's members_version, that this was computed from.
     sa.Column("content_version", sa.BigInteger, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
@@ -145,15 +147,15 @@ projections = sa.Table(
     "projections",
     metadata,
     sa.Column("generation", sa.ForeignKey("generations.name"), primary_key=True),
-    sa.Column("entity_id", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("library_id", sa.Text, nullable=False),
+    sa.Column("entity_id", Text, primary_key=True),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("library_id", Text, nullable=False),
     sa.Column("version", sa.BigInteger, nullable=False),
     sa.Column("indexed_version", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("deleted", sa.Boolean, nullable=False, server_default=sa.false()),
     # The version that the index rejected, and why; it is not sent again until the version is raised.
     sa.Column("rejected_version", sa.BigInteger),
-    sa.Column("rejection", sa.Text),
+    sa.Column("rejection", Text),
     sa.CheckConstraint("version >= 1 AND indexed_version >= 0 AND indexed_version <= version", name="versions"),
     sa.CheckConstraint("kind IN ('speaker', 'profile')", name="kind"),
     # The projector walks and acknowledges in the order of the key: kept in that order, it touches each page once.
@@ -174,16 +176,16 @@ work_items = sa.Table(
     sa.Column("id", Serial, primary_key=True, autoincrement=True),
     sa.Column("recording_id", sa.ForeignKey("recordings.id", ondelete="CASCADE"), nullable=False),
     sa.Column("generation", sa.ForeignKey("generations.name"), nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("reason", Text, nullable=False),
     sa.Column("priority", sa.Integer, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("state", Text, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("taken_epoch", sa.BigInteger),
     # The recording's content_version that is done.
     sa.Column("done_version", sa.BigInteger),
-    sa.Column("error_code", sa.Text),
-    sa.Column("error_message", sa.Text),
-    sa.Column("waived_why", sa.Text),
+    sa.Column("error_code", Text),
+    sa.Column("error_message", Text),
+    sa.Column("waived_why", Text),
     sa.Column("updated_at", Instant, nullable=False),
     sa.UniqueConstraint("recording_id", "generation"),
     sa.CheckConstraint("state IN ('queued', 'taken', 'done', 'failed', 'waived')", name="state"),
@@ -207,16 +209,16 @@ migrations = sa.Table(
     "migrations",
     metadata,
     sa.Column("id", Serial, primary_key=True, autoincrement=True),
-    sa.Column("alias", sa.Text, nullable=False),
+    sa.Column("alias", Text, nullable=False),
     sa.Column("source", sa.ForeignKey("generations.name"), nullable=False),
     sa.Column("target", sa.ForeignKey("generations.name"), nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("state", Text, nullable=False),
     sa.Column("paused", sa.Boolean, nullable=False),
-    sa.Column("pause_reason", sa.Text),
+    sa.Column("pause_reason", Text),
     # The one-time alias that an announced swap removes; None when no swap is announced.
-    sa.Column("swap_token", sa.Text),
+    sa.Column("swap_token", Text),
     # A concrete index that is to be dropped; None once it is.
-    sa.Column("drop_index", sa.Text),
+    sa.Column("drop_index", Text),
     sa.Column("started_at", Instant, nullable=False),
     sa.Column("finalized_at", Instant),
     sa.Column("rollback_until", Instant),
@@ -237,13 +239,13 @@ events = sa.Table(
     metadata,
     sa.Column("id", Serial, primary_key=True, autoincrement=True),
     sa.Column("at", Instant, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("who", Text, nullable=False),
     sa.Column("migration_id", sa.ForeignKey("migrations.id"), index=True),
-    sa.Column("entity_id", sa.Text, index=True),
-    sa.Column("data", sa.Text, nullable=False),
+    sa.Column("entity_id", Text, index=True),
+    sa.Column("data", Text, nullable=False),
     # What the person who did it said.
-    sa.Column("why", sa.Text),
+    sa.Column("why", Text),
 )
 
 sa.Index("ix_events_kind", events.c.kind, events.c.id)
@@ -251,8 +253,8 @@ sa.Index("ix_events_kind", events.c.kind, events.c.id)
 leases = sa.Table(
     "leases",
     metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("holder", sa.Text),
+    sa.Column("name", Text, primary_key=True),
+    sa.Column("holder", Text),
     sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("acquired_at", Instant),
     sa.Column("expires_at", Instant),
@@ -264,8 +266,8 @@ leases = sa.Table(
 fences = sa.Table(
     "fences",
     metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("holder", sa.Text),
+    sa.Column("name", Text, primary_key=True),
+    sa.Column("holder", Text),
     sa.Column("expires_at", Instant),
     sa.CheckConstraint("(holder IS NULL) = (expires_at IS NULL)", name="holder"),
 )

@@ -37,7 +37,7 @@ def turns_changed(tx: Transaction, recording: str, now: int) -> tuple[str, tuple
     """What follows when turns of a recording have other speakers: seconds, digest and content version of the recording,
     dirty profiles, and work for every live generation.
 
-    The new digest, and the generations. The recording was locked by the caller.
+    The new digest, and the generations.
     """
     ((row, listed),) = library.snapshot(tx, [recording]).values()
     labels = {speaker: label for label, speaker in library.speaker_ids(tx, recording).items()}

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from speakerdb.catalog.database import Row, Transaction
+from speakerdb.catalog.database import Row, Transaction, holds
 from speakerdb.catalog.schema import events
 from speakerdb.reports.seeing import EventFilter
 
@@ -42,7 +42,7 @@ def events_about(tx: Transaction, ids: Sequence[str], limit: int) -> list[dict[s
 
 def events_naming(tx: Transaction, entity_id: str, limit: int) -> list[dict[str, Any]]:
     """The last events whose data name a thing, newest first. It walks the whole trail: for what is gone only."""
-    query = sa.select(events).where(events.c.data.contains(json.dumps(entity_id), autoescape=True))
+    query = sa.select(events).where(holds(tx.dialect.name, events.c.data, json.dumps(entity_id)))
     return [_event(row) for row in tx.execute(query.order_by(events.c.id.desc()).limit(limit))]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from speakerdb.catalog.database import Row, Transaction, parts, upsert
+from speakerdb.catalog.database import Row, Transaction, cleaned, parts, upsert
 from speakerdb.catalog.schema import embeddings, generations, profiles, projections, recordings, speakers, work_items
 from speakerdb.core.pooling import content_hash
 from speakerdb.types import Document, Embedding, Kind, Unembeddable
@@ -199,7 +199,7 @@ _waiting = _expected.where(projections.c.version > projections.c.indexed_version
 
 def expected_documents(tx: Transaction, generation: str) -> Iterator[Document]:
     """Every document that the generation's index should hold, tombstones too, by ascending id, streamed."""
-    result = tx.execution_options(yield_per=2000).execute(_expected, {"in_generation": generation})
+    result = tx.execute(_expected.execution_options(yield_per=2000), {"in_generation": generation})
     return (_document(row) for row in result)
 
 
@@ -296,12 +296,12 @@ def acknowledge(tx: Transaction, generation: str, written: Sequence[tuple[str, i
 
 
 def acknowledge_up_to(tx: Transaction, generation: str, mark: int) -> None:
-    """The index was proven to hold every document of a generation whose version is not above `mark`, except refused ones."""
+    """The index was proven to hold every document of a generation whose version is not above `mark`: also those that the one
+    before it had refused, which may have been another's that somebody let the write alias name."""
     tx.execute(
         sa.update(projections)
         .where(projections.c.generation == generation, _version <= mark, _version > projections.c.indexed_version)
-        .where(sa.or_(projections.c.rejected_version.is_(None), projections.c.rejected_version < _version))
-        .values(indexed_version=_version)
+        .values(indexed_version=_version, rejected_version=None, rejection=None)
     )
 
 
@@ -318,7 +318,10 @@ def overtake(tx: Transaction, generation: str, ahead: Sequence[tuple[str, int, i
 def reject(tx: Transaction, generation: str, refused: Sequence[tuple[str, int, str]]) -> None:
     """The index refused these documents: (id, version, why)."""
     if refused:
-        tx.execute(_reject, [{"in_generation": generation, "id": i, "was": was, "why": why} for i, was, why in refused])
+        tx.execute(
+            _reject,
+            [{"in_generation": generation, "id": i, "was": was, "why": cleaned(why)} for i, was, why in refused],
+        )
 
 
 def uncovered(tx: Transaction, generation: str) -> tuple[int, list[str]]:

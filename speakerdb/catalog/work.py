@@ -5,14 +5,14 @@ Attempts are counted when an item is taken, so a recording that kills its worker
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 import sqlalchemy as sa
 
-from speakerdb.catalog.database import Transaction, parts, upsert
+from speakerdb.catalog.database import Transaction, cleaned, held, parts, upsert
 from speakerdb.catalog.leases import Lease
 from speakerdb.catalog.schema import embeddings, generations, recordings, speakers, work_items
 from speakerdb.catalog.vectors import waiting_count
@@ -86,7 +86,8 @@ def enqueue_library(tx: Transaction, generation: str, now: int) -> int:
     changes = {name: statement.excluded[name] for name in columns[2:]}
     cleared = dict.fromkeys(("taken_epoch", "error_code", "error_message", "waived_why"), None)
     result = tx.execute(
-        statement.on_conflict_do_update(index_elements=["recording_id", "generation"], set_=changes | cleared)
+        statement.on_conflict_do_update(index_elements=["recording_id", "generation"], set_=changes | cleared),
+        execution_options={"preserve_rowcount": True},  # for an INSERT it is not known otherwise
     )
     return int(result.rowcount)
 
@@ -158,7 +159,7 @@ def reclaim(tx: Transaction, lease: Lease, now: int) -> list[ItemError]:
 _mine = (work_items.c.id == sa.bindparam("item_id")) & (work_items.c.taken_epoch == sa.bindparam("epoch"))
 _done = (
     sa.update(work_items)
-    .where(_mine)
+    .where(work_items.c.id.in_(sa.bindparam("ids", expanding=True)), work_items.c.taken_epoch == sa.bindparam("epoch"))
     .values(
         state="done",
         done_version=sa.bindparam("content"),
@@ -167,6 +168,7 @@ _done = (
         error_message=None,
         updated_at=sa.bindparam("now"),
     )
+    .returning(work_items.c.id)
 )
 _back = (
     sa.update(work_items)
@@ -187,16 +189,26 @@ _fail = (
 )
 
 
-def finish(tx: Transaction, lease: Lease, item: Item, content_version: int, now: int) -> bool:
-    """Mark an item done for this content. False if it is not ours any more (the recording changed meanwhile)."""
-    values = {"item_id": item.id, "epoch": lease.epoch, "content": content_version, "now": now}
-    return tx.execute(_done, values).rowcount == 1
+def finish(tx: Transaction, lease: Lease, contents: Mapping[int, int], now: int) -> set[int]:
+    """Mark items done, each for its content version; `contents` gives it by the item's id.
+
+    Answers with the ids of those that are still ours: the recording of another one changed meanwhile.
+    """
+    versions = dict[int, list[int]]()
+    for id, version in contents.items():
+        versions.setdefault(version, []).append(id)
+    found: set[int] = set()
+    for version, ids in versions.items():
+        for part in parts(ids):
+            values = {"ids": part, "epoch": lease.epoch, "content": version, "now": now}
+            found.update(tx.scalars(_done, values))
+    return found
 
 
 def fail(tx: Transaction, lease: Lease, item: Item, error: SpeakerDBError, now: int) -> bool:
     """Record an error. A transient one is tried again up to three times; True when the item has failed for good."""
     values = {
-        "item_id": item.id, "epoch": lease.epoch, "code": error.code, "message": error.message, "now": now,
+        "item_id": item.id, "epoch": lease.epoch, "code": error.code, "message": cleaned(error.message), "now": now,
     }  # fmt: skip
     if error.transient and item.attempts < MAX_ATTEMPTS:
         tx.execute(_again, values | {"tries": item.attempts})
@@ -214,7 +226,7 @@ def give_back(
         if error is None:
             tx.execute(_back, values)
         else:
-            tx.execute(_again, values | {"code": error.code, "message": error.message})
+            tx.execute(_again, values | {"code": error.code, "message": cleaned(error.message)})
 
 
 def earlier_attempts(tx: Transaction, item: Item) -> str:
@@ -268,7 +280,7 @@ def waive(tx: Transaction, why: str, now: int, chosen: Chosen) -> list[tuple[str
     query = (
         sa.update(work_items)
         .where(work_items.c.state == "failed")
-        .values(state="waived", waived_why=why, updated_at=now)
+        .values(state="waived", waived_why=held(why), updated_at=now)
         .returning(work_items.c.recording_id, work_items.c.error_code)
     )
     return [

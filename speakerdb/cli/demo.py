@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -62,6 +62,8 @@ class Story:
     reused: int = 0
     """Speakers whose v4 embedding the second migration found in SQL and did not extract again."""
     names_kept: bool = True
+    engines: dict[str, str] = field(default_factory=dict)
+    """Where the database and the index are."""
 
 
 def prepare(folder: Path) -> None:
@@ -88,8 +90,13 @@ def prepare(folder: Path) -> None:
         path.mkdir()
 
 
-def demo_settings(folder: Path, models: dict[str, DemoModel], device: str) -> Settings:
-    """Settings of the demo alone: the user's own settings must not lead it to the user's own library."""
+def demo_settings(
+    folder: Path, models: dict[str, DemoModel], device: str, servers: dict[str, Any] | None = None
+) -> Settings:
+    """Settings of the demo alone: the user's own settings must not lead it to the user's own library.
+
+    `servers` are those of the user's that name servers, where he wants the demo to run on them.
+    """
     from speakerdb.settings import Settings
 
     # Built without reading variables, `.env` or a settings file.
@@ -100,6 +107,7 @@ def demo_settings(folder: Path, models: dict[str, DemoModel], device: str) -> Se
         generations={name: model.settings for name, model in models.items()},
         device=device,
         disk_floor_mb=64,
+        **servers or {},
     )
 
 
@@ -248,8 +256,8 @@ def show_story(console: Console, story: Story) -> None:
     seconds = [(name, f"{value:.1f}") for name, value in story.steps.items()]
     total = ("all together", f"{sum(story.steps.values()):.1f}")
     console.print(table(("step", "seconds"), [*seconds, total], right=("seconds",)))
-    for name, model in sorted(story.models.items()):
-        say(console, f"{name}: {model}")
+    for name, what in (*story.engines.items(), *sorted(story.models.items())):
+        say(console, f"{name}: {what}")
     kept = "kept through all of it" if story.names_kept else "LOST, which is a bug"
     say(console, f"Names and profiles: {kept}. Embeddings reused by the second migration: {story.reused}.")
     if story.stand_ins:
@@ -274,6 +282,12 @@ def demo(
         Path | None, typer.Option(metavar="PATH", help="A checkpoint of WeSpeaker ResNet34-LM to use.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    servers: Annotated[
+        bool,
+        typer.Option(
+            "--servers", help="On the PostgreSQL and the OpenSearch that the settings name; both must be unused."
+        ),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show the main job on real speech: store v3, migrate to v4, match, roll back, migrate again.
@@ -283,6 +297,7 @@ def demo(
     session = Session.of(ctx, as_json)
     from speakerdb.cli.demo_library import build_library
     from speakerdb.cli.demo_models import choose_models
+    from speakerdb.cli.demo_servers import engines, refuse_used, server_settings
     from speakerdb.cli.session import open_service
 
     folder = folder.absolute()
@@ -290,15 +305,22 @@ def demo(
     # too; and matplotlib, which pyannote.audio imports, would keep its list of fonts in the user's home.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["MPLCONFIGDIR"] = str(folder / "cache")
+    named = server_settings(session.settings()) if servers else None
     chosen = choose_models({SOURCE: v3_model, TARGET: v4_model}, models)
+    settings = demo_settings(folder, chosen, device, named)
+    if servers:
+        refuse_used(settings)
     prepare(folder)
     story = Story({n: m.line for n, m in chosen.items()}, [n for n, m in sorted(chosen.items()) if m.stand_in])
-    intro = [f"speakerdb's main job on real speech. Everything is written into {folder}."]
+    story.engines = engines(settings)
+    also = " and into these two servers" if servers else ""
+    intro = [f"speakerdb's main job on real speech. Everything is written into {folder}{also}."]
+    intro += [f"{name}: {where}" for name, where in story.engines.items()]
     intro += [f"{name}: {line}" for name, line in sorted(story.models.items())]
     session.show(lambda console: say(console, "\n".join(intro)))
     began = perf_counter()
     library = build_library(folder / "media")
     story.steps["Cut and speed up the sample recording"] = perf_counter() - began
-    with open_service(demo_settings(folder, chosen, device)) as db:
+    with open_service(settings) as db:
         Demo(session, db, library, story).run()
     session.result(story, show_story)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from speakerdb.cli import adopting
 from speakerdb.cli.output import plural
 from speakerdb.cli.session import JsonFlag, Session, YesFlag
 from speakerdb.cli.show import say
@@ -82,3 +83,7 @@ def _show(console: Console, report: RebuildReport) -> None:
 def _show_all(console: Console, reports: list[RebuildReport]) -> None:
     for report in reports:
         _show(console, report)
+
+
+app.command("import")(adopting.import_)
+app.command()(adopting.adopt)

@@ -88,11 +88,12 @@ class Session:
         except ValueError as error:  # malformed TOML, or a variable that should have been JSON
             raise ConfigurationError(f"The settings cannot be read: {error}.") from error
 
-    def open(self) -> SpeakerDB:
-        """The library. Use it as a context manager. From here on the command is logged in the data folder."""
+    def open(self, *, start: bool = True) -> SpeakerDB:
+        """The library. Use it as a context manager. From here on the command is logged in the data folder. Without `start`
+        an existing index is left as it is, whatever it is."""
         settings = self.settings()
         self._begin_log(settings.data_dir)
-        db = open_service(settings)
+        db = open_service(settings) if start else open_service(settings, start=False)
         from speakerdb.cli.logfile import log_began
 
         log_began(self.verb)
@@ -146,11 +147,11 @@ class Session:
             raise NotConfirmed("Not confirmed; nothing was changed.")
 
 
-def open_service(settings: Settings) -> SpeakerDB:
+def open_service(settings: Settings, *, start: bool = True) -> SpeakerDB:
     """The composition root, imported only now."""
     from speakerdb.service import SpeakerDB
 
-    return SpeakerDB.open(settings)
+    return SpeakerDB.open(settings, start=start)
 
 
 def upgrade_schema(settings: Settings) -> str:

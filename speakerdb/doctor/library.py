@@ -1,4 +1,4 @@
-"""The database and the index, as they lie on this disk. Neither is made where it is absent."""
+"""The database and the index, on this disk or on their servers. Neither is made where it is absent."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 from speakerdb.catalog import health, journal, upgrade
 from speakerdb.catalog.database import Database
-from speakerdb.errors import SpeakerDBError
-from speakerdb.index.embedded import EmbeddedIndex
+from speakerdb.errors import ConfigurationError, SpeakerDBError
+from speakerdb.index.opening import missing_file, open_index
 from speakerdb.reports.mending import DoctorCheck
 from speakerdb.settings import Settings
 from speakerdb.types import SERVING_ALIAS
-
-RESTORE = "Restore the latest backup with `speakerdb restore FILE`; keep the damaged file until it is done."
 
 
 @dataclass
@@ -22,6 +20,7 @@ class Facts:
 
     live: tuple[str, ...] | None = None
     newest: int = 0
+    now: int | None = None
 
 
 def facts_of(settings: Settings, facts: Facts) -> frozenset[str]:
@@ -38,11 +37,16 @@ def look_at_database(settings: Settings, facts: Facts) -> Iterator[DoctorCheck]:
     if path is not None and not path.is_file():
         yield DoctorCheck("database", "fail", f"{path} is not a file", "Set `database_url` or `data_dir` to another.")
         return
-    database = Database(settings.catalog_url)
+    try:
+        database = Database(settings.catalog_url)
+    except SpeakerDBError as error:
+        yield DoctorCheck("database", "fail", f"{error.code}: {error.message}", error.hint)
+        return
     try:
         yield from _database(database, facts)
     except SpeakerDBError as error:
-        yield DoctorCheck("database", "fail", f"{error.code}: {error.message}", f"{error.hint} {RESTORE}".strip())
+        mend = error.hint if isinstance(error, ConfigurationError) else f"{error.hint} {database.restoring}"
+        yield DoctorCheck("database", "fail", f"{error.code}: {error.message}", mend.strip())
     finally:
         database.close()
 
@@ -52,11 +56,10 @@ def _database(database: Database, facts: Facts) -> Iterator[DoctorCheck]:
     if revision is None:
         yield DoctorCheck("database", "warn", "it is empty", "The next `speakerdb` verb that needs it fills it.")
         return
-    with database.read() as tx:
-        damage = health.quick_check(tx)
-    if damage:
-        yield DoctorCheck("database", "fail", f"the file is damaged: {damage[0]}", RESTORE)
+    if damage := database.damage():
+        yield DoctorCheck("database", "fail", f"the file is damaged: {damage[0]}", database.restoring)
         return
+    yield from database.checks()
     if revision != upgrade.HEAD:
         known = revision < upgrade.HEAD
         yield DoctorCheck(
@@ -67,7 +70,7 @@ def _database(database: Database, facts: Facts) -> Iterator[DoctorCheck]:
         yield DoctorCheck("database", "pass", f"sound, schema revision {revision}")
         with database.read() as tx:
             facts.live = journal.live_generations(tx)
-            facts.newest = health.newest(tx)
+            facts.newest, facts.now = health.newest(tx), database.now()
     try:
         health.write_nothing(database)
     except SpeakerDBError as error:
@@ -78,19 +81,20 @@ def _database(database: Database, facts: Facts) -> Iterator[DoctorCheck]:
 
 def check_index(settings: Settings, facts: Facts) -> Iterator[DoctorCheck]:
     """Whether it opens, what serves, and whether every live generation has its index."""
-    path = settings.index_path
-    if not path.exists():
+    path = missing_file(settings)
+    if path is not None:
         if facts.live:
             rebuild = ", ".join(f"`speakerdb index rebuild {name}`" for name in facts.live)
             yield DoctorCheck("index", "fail", f"{path} is missing", f"It is built again from SQL: {rebuild}.")
         else:
             yield DoctorCheck("index", "skipped", "there is none yet")
         return
-    index = EmbeddedIndex(path)
+    index = open_index(settings)
     try:
-        indices, aliases = index.indices(), index.aliases()
+        indices, aliases, troubles = index.indices(), index.aliases(), index.troubles()
     finally:
         index.close()
+    yield from (DoctorCheck("index engine", "warn", sentence) for sentence in troubles)
     serving = aliases.get(SERVING_ALIAS, ())
     known = settings.known_generations()
     lacking = [

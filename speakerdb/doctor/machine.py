@@ -244,12 +244,12 @@ class Clock:
     def __init__(self) -> None:
         self._wall, self._steady = time.time(), time.monotonic()
 
-    def check(self, folder: Path, newest: int) -> Iterator[DoctorCheck]:
+    def check(self, folder: Path, newest: int, now: int | None = None) -> Iterator[DoctorCheck]:
         """Whether the clock ran evenly meanwhile, agrees with the file system's, and is not behind the database's
-        latest version (microseconds; 0 for none)."""
+        latest version (microseconds; 0 for none). `now` is the database's time where it is a server's."""
         drift = (time.time() - self._wall) - (time.monotonic() - self._steady)
         skew = _file_skew(folder)
-        ahead = newest / 1e6 - time.time()
+        ahead = newest / 1e6 - (time.time() if now is None else now / 1e6)
         mend = "Let the system keep its time (NTP), and give it a moment."
         if ahead > SKEW_SECONDS:
             yield DoctorCheck(

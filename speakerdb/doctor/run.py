@@ -49,7 +49,7 @@ def examine(
     yield from _guarded("models", lambda: check_access(known, facts_of(known, facts), network=network))
     yield from _guarded("token", check_token)
     yield from _guarded("disk", lambda: check_disk(known))
-    yield from _guarded("clock", lambda: clock.check(known.data_dir, facts.newest))
+    yield from _guarded("clock", lambda: clock.check(known.data_dir, facts.newest, facts.now))
 
 
 def _check_variables() -> Iterator[DoctorCheck]:

@@ -1,7 +1,8 @@
 """Draining the queue: take, snapshot, extract, commit. The coordinator that holds the lease is the only one that commits.
 
 A recording is the unit of atomicity: all its embeddings in a generation are committed with the state of its work item, and
-only if the recording is still the one that was read. One transaction may hold many recordings, each in a savepoint.
+only if the recording is still the one that was read. One transaction may hold many recordings; what one of them cannot
+store, the others do not lose.
 """
 
 from __future__ import annotations
@@ -241,21 +242,18 @@ class Extraction:
                 work.give_back(tx, lease, listed, self._catalog.now())
 
     def _commit(self, lease: Lease, outcomes: Sequence[_Outcome], report: StepReport) -> None:
-        """Store results and errors, each recording in its savepoint. Counted only when the transaction stands."""
+        """Store results and errors. Counted only when the transaction stands."""
         counted = StepReport()
-        stored: list[str] = []
+        results: list[tuple[_Outcome, Extracted]] = []
         with self._catalog.change(lease) as tx:
             for one in outcomes:
-                try:
-                    if isinstance(one.result, SpeakerDBError):
-                        raise one.result
-                    with savepoint(tx):
-                        if self._store(tx, lease, one, one.result, counted):
-                            stored.append(one.item.recording_id)
-                except BackendError:
-                    raise  # not this recording's fault, and the transaction may be over
-                except SpeakerDBError as error:
-                    self._fail(tx, lease, one, error, counted)
+                if isinstance(one.result, BackendError):
+                    raise one.result
+                elif isinstance(one.result, SpeakerDBError):
+                    self._fail(tx, lease, one, one.result, counted)
+                else:
+                    results.append((one, one.result))
+            stored = self._store(tx, lease, results, counted)
             if stored:
                 people.mark_dirty(tx, people.of_recordings(tx, stored), self._catalog.now())
         report.add(counted)
@@ -269,33 +267,60 @@ class Extraction:
             for recording_id in held:
                 self._waveforms.pop(recording_id, None)
 
-    def _store(self, tx: Transaction, lease: Lease, one: _Outcome, result: Extracted, counted: StepReport) -> bool:
-        """Store one recording's embeddings; its profiles are marked dirty by the caller. False if they are not wanted."""
-        generation = one.task.generation
+    def _store(
+        self, tx: Transaction, lease: Lease, results: Sequence[tuple[_Outcome, Extracted]], counted: StepReport
+    ) -> list[str]:
+        """Store results together; where that fails, each half by itself, down to the recording whose fault it is.
+
+        The recordings that were stored. Their profiles are marked dirty by the caller.
+        """
+        if not results:
+            return []
+        try:
+            with savepoint(tx):
+                stored, report = self._stored(tx, lease, results)
+        except BackendError:
+            raise  # no recording's fault, and the transaction may be over
+        except SpeakerDBError as error:
+            if len(results) == 1:
+                self._fail(tx, lease, results[0][0], error, counted)
+                return []
+            half = len(results) // 2
+            return self._store(tx, lease, results[:half], counted) + self._store(tx, lease, results[half:], counted)
+        counted.add(report)
+        return stored
+
+    def _stored(
+        self, tx: Transaction, lease: Lease, results: Sequence[tuple[_Outcome, Extracted]]
+    ) -> tuple[list[str], StepReport]:
+        """Store the embeddings of those recordings that are still what was read: which, and what is to be counted.
+
+        One statement for all where it can be: a database on a server answers each with a delay.
+        """
         now = self._catalog.now()
-        row = library.find_recording(tx, result.recording_id, lock=True)
-        if row is None or row.content_version != result.content_version:
-            return False  # removed, or changed and queued again meanwhile
-        if not work.finish(tx, lease, one.item, result.content_version, now):
-            return False  # taken away from us by a change of the recording
-        if result.checksum is not None:
-            journal.learn_checksum(tx, generation.name, result.checksum)
-        recipe = generation.recipe.digest
-        rows = [
-            EmbeddingRow(speaker, Kind.SPEAKER, _checked(found, generation), recipe, row.content_version)
-            for speaker, found in result.results.items()
-        ]
-        vectors.write_embeddings(tx, generation.name, rows, dict.fromkeys(result.results, row.library_id), now)
-        embedded = sum(isinstance(found, Embedding) for found in result.results.values())
-        counted.done += 1
-        counted.embedded += embedded
-        counted.unembeddable += len(result.results) - embedded
-        counted.audio_seconds += one.task.seconds or 0.0
-        counted.speech_seconds += result.speech_seconds
-        if result.model:
-            counted.models[generation.name] = result.model
-        counted.notices += [notice for notice in result.notices if notice not in counted.notices]
-        return True
+        rows = library.recordings_of(tx, list({result.recording_id for _, result in results}))
+        unchanged = {
+            one.item.id: result.content_version for one, result in results
+            if (row := rows.get(result.recording_id)) is not None and row.content_version == result.content_version
+        }  # fmt: skip
+        ours = work.finish(tx, lease, unchanged, now)
+        kept = [(one, result) for one, result in results if one.item.id in ours]
+        report = StepReport()
+        for generation in dict.fromkeys(one.task.generation for one, _ in kept):
+            part = [result for one, result in kept if one.task.generation == generation]
+            for checksum in dict.fromkeys(result.checksum for result in part if result.checksum is not None):
+                journal.learn_checksum(tx, generation.name, checksum)
+            recipe = generation.recipe.digest
+            written = [
+                EmbeddingRow(speaker, Kind.SPEAKER, _checked(found, generation), recipe, result.content_version)
+                for result in part
+                for speaker, found in result.results.items()
+            ]
+            homes = {speaker: rows[result.recording_id].library_id for result in part for speaker in result.results}
+            vectors.write_embeddings(tx, generation.name, written, homes, now)
+        for one, result in kept:
+            report.add(_counted(one, result))
+        return [result.recording_id for _, result in kept], report
 
     def _fail(self, tx: Transaction, lease: Lease, one: _Outcome, error: SpeakerDBError, counted: StepReport) -> None:
         now = self._catalog.now()
@@ -352,6 +377,19 @@ def _outcome(one: _Running, future: Future[Extracted]) -> _Outcome:
     else:
         raise error
     return _Outcome(one.item, one.task, result)
+
+
+def _counted(one: _Outcome, result: Extracted) -> StepReport:
+    embedded = sum(isinstance(found, Embedding) for found in result.results.values())
+    return StepReport(
+        done=1,
+        embedded=embedded,
+        unembeddable=len(result.results) - embedded,
+        audio_seconds=one.task.seconds or 0.0,
+        speech_seconds=result.speech_seconds,
+        models={one.item.generation: result.model} if result.model else {},
+        notices=list(dict.fromkeys(result.notices)),
+    )
 
 
 def _lost(future: Future[Extracted]) -> bool:

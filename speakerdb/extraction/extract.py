@@ -14,7 +14,7 @@ import numpy as np
 from speakerdb import media
 from speakerdb.core.pooling import pool
 from speakerdb.core.selection import TOO_SHORT, select
-from speakerdb.errors import MediaChanged, MediaError, MediaMissing, NotFinite
+from speakerdb.errors import MediaChanged, MediaError, MediaMissing, NeedsTurns, NotFinite
 from speakerdb.extraction.shelf import Keep, Place, Shelf
 from speakerdb.models.port import Embedder
 from speakerdb.models.registry import LoadedModel, load_embedder
@@ -95,10 +95,15 @@ class Extracted:
 
 
 def extract(task: Task) -> Extracted:
-    """Choose, decode, embed and pool. Raises `MediaError` and `ExtractionError` classes.
+    """Choose, decode, embed and pool. Raises `MediaError` and `ExtractionError` classes, and `NeedsTurns`.
 
     A recording in which nobody's speech is usable is answered without opening its file.
     """
+    if not task.turns:
+        raise NeedsTurns(
+            f"The recording {task.recording_id!r} has no turns: it was made from the vectors of an index.",
+            hint="Add its file with its turns, under the same id.",
+        )
     chosen = select(task.turns, task.generation.recipe, duration=task.seconds)
     results: dict[str, Embedding | Unembeddable] = {
         speaker: found for speaker, found in chosen.items() if isinstance(found, Unembeddable)

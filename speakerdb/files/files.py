@@ -318,7 +318,7 @@ class Files:
                 raise InvalidInput("Its sound was given in memory; there is no file that could be accepted.")
             if one.finding.state is not FileState.CHANGED:
                 return replace(change, outcome=Moved.UNCHANGED)
-            known = library.find_recording(tx, row.recording_id, lock=not dry_run)
+            known = library.find_recording(tx, row.recording_id)
             if known is None or (known.path, known.content_version) != (row.path, row.content_version):
                 raise Conflict("The recording changed meanwhile.", hint="Run it again.")
             turns, as_before = _fitting_turns(tx, row.recording_id, one.info.seconds)

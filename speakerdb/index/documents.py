@@ -9,6 +9,9 @@ import numpy as np
 from speakerdb.types import Document
 
 _MAX_VERSION = 2**63 - 1
+_LARGEST_ID = 512
+_LARGEST_TEXT = 32_766
+"""In bytes of UTF-8: what OpenSearch takes as an id, and Lucene as a term. All adapters refuse the same."""
 
 
 def encoded(documents: Sequence[Document], dimension: int) -> tuple[list[bytes | None], dict[int, str]]:
@@ -47,9 +50,9 @@ def _problem(document: Document) -> str | None:
         return "a document needs an id, and a version from 0 to 2^63 - 1"
     texts = (document.id, document.content_hash, document.library_id, document.recording_id, document.profile_id)
     try:
-        for text in texts:
-            if text is not None:
-                text.encode()
+        sizes = [len(text.encode()) for text in texts if text is not None]
     except UnicodeEncodeError:
         return "an id is not valid Unicode text"
+    if sizes[0] > _LARGEST_ID or max(sizes) > _LARGEST_TEXT:
+        return f"an id is longer than {_LARGEST_ID} bytes, or another text than {_LARGEST_TEXT}"
     return None

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from speakerdb.core.digests import BucketDigest, bucket_of, digest_of
 from speakerdb.errors import (
     AliasMoved,
     IndexExists,
@@ -281,6 +282,28 @@ class EmbeddedIndex:
         """Every search sees what is in the file: there is nothing to do but to say so if the index is missing."""
         with self._reading() as db:
             _resolved(db, index)
+
+    def tune(self, name: str, *, loading: bool) -> None:  # noqa: ARG002  a load is like any other write here
+        """Nothing to change; says if the index is missing."""
+        self.refresh(name)
+
+    def digests(self, index: str) -> Mapping[int, BucketDigest]:
+        """Counts and sums by bucket, through a connection of its own: it stops no search; see the port."""
+        self._file.refuse_closed()
+        with self._file.translated(), closing(self._file.connect()) as db:
+            db.create_function("bucket_of", 1, bucket_of, deterministic=True)
+            db.create_function("digest_of", 3, digest_of, deterministic=True)
+            db.execute("BEGIN")
+            target = _resolved(db, index)
+            rows = db.execute(
+                "SELECT bucket_of(id) AS bucket, count(*), sum(digest_of(id, version, content_hash))"
+                f" FROM {target.table} GROUP BY bucket"
+            )
+            return {bucket: BucketDigest(count, digest) for bucket, count, digest in rows}
+
+    def troubles(self) -> Sequence[str]:
+        """None: what is wrong with a file is an error at once."""
+        return ()
 
     def reopened(self) -> EmbeddedIndex:
         """A second instance on the same file."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from speakerdb.core.digests import BucketDigest
 from speakerdb.types import AliasAction, Document, Filter, FloatArray, Hit, IndexInfo, WriteResult
 
 
@@ -56,6 +57,17 @@ class VectorIndex(Protocol):
 
     def refresh(self, index: str) -> None:
         """Make everything written so far visible to `search`."""
+
+    def tune(self, name: str, *, loading: bool) -> None:
+        """Make the concrete index `name` ready for a load of many documents, whose writes may then stay invisible to
+        `search` until a `refresh`; or, with False, put its own settings back and refresh it. Doing it again is fine."""
+
+    def digests(self, index: str) -> Mapping[int, BucketDigest]:
+        """By bucket the number of documents, tombstones included, and the sum of their digests (`core.digests`), of
+        everything written so far. Empty buckets are left out."""
+
+    def troubles(self) -> Sequence[str]:
+        """What a person should know of the engine, in sentences; empty where all is well."""
 
     def reopened(self) -> VectorIndex:
         """The same index through a fresh connection that shares no cache with this one."""

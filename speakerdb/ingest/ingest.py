@@ -93,7 +93,6 @@ class Ingest:
         """
         with self._catalog.change() as tx:
             found = library.resolve_id(tx, schema.recordings, recording_id, "recording")
-            library.find_recording(tx, found, lock=True)
             now = self._catalog.now()
             affected = people.of_recordings(tx, [found])
             gone = list(library.speaker_ids(tx, found).values())

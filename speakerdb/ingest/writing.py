@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
-from speakerdb.catalog import intake, journal, library, people, vectors, work
+from speakerdb.catalog import adopting, intake, journal, library, people, vectors, work
+from speakerdb.catalog.adopting import NO_TURNS
 from speakerdb.catalog.database import Transaction, savepoint
 from speakerdb.catalog.intake import Voice
 from speakerdb.catalog.library import RecordingRow
@@ -144,7 +145,11 @@ class PartWriter:
             new_turns = False  # the same turns as before: what people made of them since stays
             row = replace(row, turns_digest=known.turns_digest)
         outcome = AddOutcome.UNCHANGED if same_sound and not new_turns else AddOutcome.CHANGED
-        grown = known.content_version + (outcome is AddOutcome.CHANGED)
+        imported = known.turns_digest == NO_TURNS
+        if imported:
+            self._refuse_lost_voices(known.id, ready)
+        # A recording that only an index had told of gets its file and its turns; the vectors read from there are still of it.
+        grown = known.content_version + (outcome is AddOutcome.CHANGED and not imported)
         if row.recorded_at is None:
             row = replace(row, recorded_at=known.recorded_at)
         return Plan(ready, replace(row, content_version=grown), known, outcome, new_turns)
@@ -153,11 +158,11 @@ class PartWriter:
         """Write it, or in a dry run only say what would be written."""
         turns = plan.ready.turns
         before = {} if plan.known is None else self._voices[plan.row.id]
-        queued = () if plan.outcome is AddOutcome.UNCHANGED else self._live
+        queued = () if plan.outcome is AddOutcome.UNCHANGED else self._to_queue(plan, before)
         if self._dry_run:
             ids = {turn.speaker: TO_BE_MADE for turn in turns} | {label: one.id for label, one in before.items()}
         else:
-            ids = self._store(plan, before)
+            ids = self._store(plan, before, queued)
         written = Written(AddReport(plan.row.id, plan.outcome, len(turns), ids, plan.ready.seconds, queued))
         written.without_speaker = plan.ready.without_speaker
         self._say(plan, before, written)
@@ -169,7 +174,28 @@ class PartWriter:
                     work.retry(self._tx, self._now, work.Chosen(generation=generation, recordings=[plan.row.id]))
         return written
 
-    def _store(self, plan: Plan, before: Mapping[str, Voice]) -> dict[str, str]:
+    def _refuse_lost_voices(self, recording: str, ready: Ready) -> None:
+        """`InvalidInput` where turns for an imported recording do not name all its voices: they, and what is known of them,
+        would be gone."""
+        lost = sorted(self._voices[recording].keys() - {turn.speaker for turn in ready.turns})
+        if lost:
+            raise InvalidInput(
+                f"The recording {recording!r} was imported from an index, and its turns do not name its speakers"
+                f" {', '.join(lost[:5])}.",
+                hint=f"Give turns with these labels, or forget what was imported first: `speakerdb remove {recording}`.",
+            )
+
+    def _to_queue(self, plan: Plan, before: Mapping[str, Voice]) -> tuple[str, ...]:
+        """The live generations that do not know all of the recording's speakers as it will be."""
+        if (
+            plan.known is None
+            or plan.known.turns_digest != NO_TURNS
+            or {t.speaker for t in plan.ready.turns} - before.keys()
+        ):
+            return self._live
+        return tuple(name for name in self._live if not adopting.complete(self._tx, name, [plan.row.id]))
+
+    def _store(self, plan: Plan, before: Mapping[str, Voice], queued: Sequence[str]) -> dict[str, str]:
         """Write the recording's row and turns, and queue it; speaker ids by label."""
         tx, now, row, known, turns = self._tx, self._now, plan.row, plan.known, plan.ready.turns
         ids = {label: voice.id for label, voice in before.items()}
@@ -187,10 +213,10 @@ class PartWriter:
             vectors.mark_deleted(tx, gone, now)
             library.delete_speakers(tx, gone)
         if plan.outcome is AddOutcome.ADDED:
-            work.enqueue(tx, row.id, self._live, "new", now)
+            work.enqueue(tx, row.id, queued, "new", now)
             journal.record(tx, "recording-added", self._who, now, entity_id=row.id, turns=len(turns))
         elif plan.outcome is AddOutcome.CHANGED:
-            work.enqueue(tx, row.id, self._live, "changed", now)
+            work.enqueue(tx, row.id, queued, "changed", now)
             journal.record(
                 tx, "recording-changed", self._who, now, entity_id=row.id, turns=len(turns), lost=lost, gone=gone
             )

@@ -106,7 +106,7 @@ class Migrator:
         self._projector = projector
         self._options = options
         self._outcome = Outcome(catalog, index, generations, serving, rollback_days=options.rollback_days, who=who)
-        self._rebuild = Rebuild(catalog, index, serving, projector, self._outcome, who=who)
+        self.rebuilding = Rebuild(catalog, index, serving, projector, self._outcome, who=who)
         self._probe = probe
         self._who = who
 
@@ -153,6 +153,7 @@ class Migrator:
                 if found.metadata == self._serving.metadata(wanted):
                     self._outcome.drop(lease, name)
             self._serving.make_index(wanted)
+            self._index.tune(self._serving.index_of(wanted), loading=True)
             with self._catalog.job(lease) as tx:
                 # No recording may slip in between the work that is queued here and the generations it sees as live.
                 leases.exclude_writers(tx)
@@ -331,7 +332,7 @@ class Migrator:
         self, generation: Generation, *, serve: bool = False, on_progress: OnRebuild = lambda _: None
     ) -> RebuildReport:
         """Build a live generation's index again from SQL, beside the one that is there. See `Rebuild.run`."""
-        return self._rebuild.run(generation, serve=serve, on_progress=on_progress)
+        return self.rebuilding.run(generation, serve=serve, on_progress=on_progress)
 
     def source_lag(self, source: Generation) -> int:
         """Speakers that the source could not answer for now."""
@@ -385,7 +386,7 @@ class Migrator:
             with self._catalog.read() as reading:
                 active = journal.active(reading, SERVING_ALIAS)
         else:
-            active = journal.active(tx, SERVING_ALIAS, lock=True)
+            active = journal.active(tx, SERVING_ALIAS)
         if active is not None:
             raise MigrationActive(
                 f"The migration from {active.source} to {active.target} is {active.state.value.replace('_', ' ')}.",
@@ -395,7 +396,7 @@ class Migrator:
             )
 
     def _active(self, tx: Transaction, wanted: State, *, verb: str) -> MigrationRow:
-        migration = journal.active(tx, SERVING_ALIAS, lock=True)
+        migration = journal.active(tx, SERVING_ALIAS)
         if migration is None:
             raise NoMigration(f"There is no migration to {verb}.")
         if migration.state is not wanted:
@@ -407,6 +408,7 @@ class Migrator:
         return migration
 
     def _measure(self, target: Generation, name: str) -> GateReport:
+        self._index.tune(name, loading=False)  # what a load left switched off must not outlive it
         mark = self._catalog.now()
         return GateReport(
             (

@@ -110,7 +110,7 @@ class Outcome:
         """Write the intention, if this is still the holder and nothing has changed since it was proven."""
         with self._catalog.job(lease) as tx:
             now = self._catalog.now()
-            current = journal.active(tx, SERVING_ALIAS, lock=True)
+            current = journal.active(tx, SERVING_ALIAS)
             if current is None or current.id != migration.id:
                 raise IllegalTransition("The migration ended meanwhile.", hint="See `speakerdb migrate status`.")
             lifecycle.check(current.state, intention)

@@ -141,7 +141,7 @@ def _media_check(files: Sequence[library.MediaFile], roots: Sequence[Path]) -> C
     for file in sample:
         try:
             if file.path is None:
-                wrong.append(f"{file.recording_id}: sound was given in memory")
+                wrong.append(f"{file.recording_id}: it has no file")
                 continue
             path = media.check_allowed(Path(file.path), roots)
             if file.fingerprint is not None and media.fingerprint(path) != file.fingerprint:

@@ -15,9 +15,10 @@ the write alias names, wherever a rebuild dies.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
+from typing import TypeAlias
 
 from speakerdb.catalog import journal, vectors
 from speakerdb.catalog.catalog import Catalog
@@ -34,6 +35,7 @@ from speakerdb.reports.rebuilding import OnRebuild, RebuildProgress, RebuildRepo
 from speakerdb.types import SERVING_ALIAS, AliasAction, Document, Generation, WriteOutcome
 
 BATCH = 4000
+Send: TypeAlias = Callable[[Sequence[AliasAction]], None]
 
 
 class Rebuild:
@@ -66,38 +68,50 @@ class Rebuild:
         `IndexMissing` for a generation that is not live, `GateFailed` when the new index does not equal SQL (the old one
         stays), `LeaseHeld` while a finalize or another rebuild is at work.
         """
-        begun = time.monotonic()
         with self._catalog.holding(LEASE_NAME) as lease:
-            self._catalog.renew(lease)  # nobody who lost the lease may take another one's token
-            remove_tokens(self._index)
-            with self._catalog.job(lease) as tx:
-                if generation.name not in journal.live_generations(tx):
-                    raise IndexMissing(
-                        f"Generation {generation.name!r} is not live, so it has no index to build.",
-                        hint="Live generations are those `speakerdb status` shows.",
-                    )
-                if journal.restored_since_rebuild(tx, generation.name):
-                    # The old index holds higher versions than the restored rows: no version may ever go back.
-                    vectors.raise_generation(tx, generation.name, self._catalog.now())
-            self._drop_left_over(lease, generation)
-            old = self._present(generation)
-            try:
-                new, documents, caught_up, moved = self._replace(lease, generation, on_progress, serve=serve)
-            except (Exception, KeyboardInterrupt):
-                with suppress(SpeakerDBError):  # whoever works next does it
-                    self._give_up(lease, generation)
-                raise
-            with self._catalog.job(lease) as tx:
-                journal.record(
-                    tx, "index-rebuilt", self._who, self._catalog.now(), entity_id=generation.name,
-                    generation=generation.name, index=new, documents=documents, alias_moved=moved,
-                )  # fmt: skip
-            self._projector.settle(generation)
-            self._drop_left_over(lease, generation)
+            return self.under(lease, generation, serve=serve, on_progress=on_progress)
+
+    def under(
+        self,
+        lease: Lease,
+        generation: Generation,
+        *,
+        serve: bool = False,
+        on_progress: OnRebuild = lambda _: None,
+        send: Send | None = None,
+    ) -> RebuildReport:
+        """The same for a holder of the migration's lease. `send` carries the last alias change out, with what belongs to it."""
+        begun = time.monotonic()
+        self._catalog.renew(lease)  # nobody who lost the lease may take another one's token
+        remove_tokens(self._index)
+        with self._catalog.job(lease) as tx:
+            if generation.name not in journal.live_generations(tx):
+                raise IndexMissing(
+                    f"Generation {generation.name!r} is not live, so it has no index to build.",
+                    hint="Live generations are those `speakerdb status` shows.",
+                )
+            if journal.restored_since_rebuild(tx, generation.name):
+                # The old index holds higher versions than the restored rows: no version may ever go back.
+                vectors.raise_generation(tx, generation.name, self._catalog.now())
+        self._drop_left_over(lease, generation)
+        old = self._present(generation)
+        try:
+            new, documents, caught_up, moved = self._replace(lease, generation, on_progress, serve=serve, send=send)
+        except (Exception, KeyboardInterrupt):
+            with suppress(SpeakerDBError):  # whoever works next does it
+                self._give_up(lease, generation)
+            raise
+        with self._catalog.job(lease) as tx:
+            journal.record(
+                tx, "index-rebuilt", self._who, self._catalog.now(), entity_id=generation.name,
+                generation=generation.name, index=new, documents=documents, alias_moved=moved,
+            )  # fmt: skip
+        self._projector.settle(generation)
+        self._drop_left_over(lease, generation)
         return RebuildReport(generation.name, new, documents, old, moved, caught_up, round(time.monotonic() - begun, 3))
 
     def _replace(
-        self, lease: Lease, generation: Generation, on_progress: OnRebuild, *, serve: bool
+        self, lease: Lease, generation: Generation, on_progress: OnRebuild, *, serve: bool, send: Send | None
     ) -> tuple[str, int, int, bool]:
         """The new index, its documents, how many of them were late, and whether the serving alias moved."""
         new, token = self._make(lease, generation)
@@ -106,7 +120,9 @@ class Rebuild:
             # is told by the time alone.
             since = self._catalog.now()
         mark = gates.watermark(self._catalog, generation)
+        self._index.tune(new, loading=True)
         documents = self._fill(lease, generation, token, on_progress)
+        self._index.tune(new, loading=False)
         self._prove(lease, generation, new, mark, on_progress, documents)
         with self._catalog.job(lease) as tx:
             journal.set_replacing(tx, generation.name, lease.epoch)
@@ -114,7 +130,7 @@ class Rebuild:
             late = vectors.changed_since(tx, generation.name, since)
         for part in _parts(iter(late)):
             self._write(lease, generation, token, part)
-        moved = self._swap(lease, generation, new, token, serve=serve)
+        moved = self._swap(lease, generation, new, token, serve=serve, send=send or self._index.update_aliases)
         with self._catalog.job(lease) as tx:
             vectors.acknowledge_up_to(tx, generation.name, since)
             journal.clear_replacing(tx)
@@ -192,7 +208,7 @@ class Rebuild:
                 report=GateReport((check,), mark),
             )
 
-    def _swap(self, lease: Lease, generation: Generation, new: str, token: str, *, serve: bool) -> bool:
+    def _swap(self, lease: Lease, generation: Generation, new: str, token: str, *, serve: bool, send: Send) -> bool:
         """One alias change. True if the serving alias moved with it."""
         aliases = self._index.aliases()
         serving = aliases.get(SERVING_ALIAS, ())
@@ -209,12 +225,12 @@ class Rebuild:
             actions.append(AliasAction.add(SERVING_ALIAS, new))
         self._catalog.renew(lease)
         try:
-            self._index.update_aliases(actions)
+            send(actions)
         except BackendError:
             # The answer did not come: without its token it has happened, or never will.
             self._catalog.renew(lease)
             remove_tokens(self._index)
-            if self._serving.index_of(generation) != new:
+            if self._index.aliases().get(generation.write_alias) != (new,):
                 self._outcome.drop(lease, new)
                 raise
         self._serving.forget()

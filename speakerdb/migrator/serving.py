@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from speakerdb.catalog import journal, vectors
+from speakerdb.catalog import adopting, journal, vectors
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.leases import Lease
 from speakerdb.core.lifecycle import State
@@ -39,10 +39,14 @@ class Disagreement:
     """The generation that serves by what SQL knows."""
     named: tuple[str, ...]
     """The concrete indices that the alias names."""
+    foreign: bool = False
+    """It names an index by the generation's name that speakerdb did not write."""
 
     @property
     def sentence(self) -> str:
         named = " and ".join(self.named) or "nothing"
+        if self.foreign:
+            return f"The alias {SERVING_ALIAS!r} names {named}, which speakerdb did not write as an index of {self.stated}."
         return f"The alias {SERVING_ALIAS!r} names {named}; by what SQL knows, {self.stated} serves."
 
 
@@ -125,7 +129,12 @@ class Serving:
             return None
         aliases = self._index.aliases()
         named = aliases.get(SERVING_ALIAS, ())
-        return None if named == (_current(aliases, self._generations[stated]),) else Disagreement(stated, named)
+        generation = self._generations[stated]
+        if named != (_current(aliases, generation),):
+            return Disagreement(stated, named)
+        info = self._index.indices().get(named[0])
+        own = info is None or info.metadata == self.metadata(generation)
+        return None if own else Disagreement(stated, named, foreign=True)
 
     def live(self) -> tuple[str, ...]:
         """The live generations, by name."""
@@ -211,19 +220,26 @@ class Serving:
                     journal.record(tx, "index-ahead", who, self._catalog.now(), entity_id=name, newest=newest)
 
     def first_start(self, wanted: Generation) -> None:
-        """Make the index and the alias of an installation that has neither; do nothing to any other.
+        """Make the index and the alias of an installation that has neither; do nothing to one that is used already.
 
-        An alias that is missing where documents or a live generation exist is never guessed: `resolve` reports it.
+        What exists and is not ours is never guessed at: `SafetyStop` where a concrete index has the alias's name, or where the
+        alias serves and the database knows no generation; `AliasMissing` where there are only indices. Each says what to
+        do. An alias that is missing although the database knows a live generation is reported by `resolve`. No error is
+        read as absence: what was asked is known before anything is made.
         """
-        if SERVING_ALIAS in self._index.aliases():
-            with self._catalog.read() as tx:
-                if not journal.live_generations(tx):
-                    raise SafetyStop(
-                        "The index belongs to another database than this one, which knows no generation.",
-                        hint="Bring the database back, or move the index away to begin an empty library.",
-                    )
+        aliases, infos = self._index.aliases(), self._index.indices()
+        with self._catalog.read() as tx:
+            live = journal.live_generations(tx)
+            begun = adopting.begun(tx)
+        if SERVING_ALIAS in infos and SERVING_ALIAS not in aliases:
+            raise _legacy(begun is not None)
+        if SERVING_ALIAS in aliases:
+            if not live:
+                raise _unclaimed(aliases[SERVING_ALIAS])
             return
-        if any(info.documents or info.tombstones for info in self._index.indices().values()):
+        if any(info.documents or info.tombstones for info in infos.values()):
+            if not live:
+                raise _unnamed([name for name, info in sorted(infos.items()) if info.documents])
             return
         try:
             with self._catalog.holding(LEASE_NAME) as lease:
@@ -278,3 +294,38 @@ class Serving:
 def _current(aliases: Mapping[str, tuple[str, ...]], generation: Generation) -> str:
     targets = aliases.get(generation.write_alias, ())
     return targets[0] if len(targets) == 1 else generation.index_name
+
+
+def _legacy(begun: bool) -> SafetyStop:
+    stood = " A take-over of it was interrupted, and it may be blocked for writing." if begun else ""
+    back = " To let it be written again instead: `speakerdb index adopt --give-up`." if begun else ""
+    return SafetyStop(
+        f"An index is called {SERVING_ALIAS!r}, the name of the alias that says what serves: it is from before speakerdb."
+        f"{stood}",
+        hint="Take its place with `speakerdb index adopt --dry-run`, then `speakerdb index adopt`: its vectors are read into"
+        f" the database first, and it is kept as a copy.{back}",
+    )
+
+
+def _unclaimed(targets: Sequence[str]) -> SafetyStop:
+    named = " and ".join(targets)
+    return SafetyStop(
+        f"The alias {SERVING_ALIAS!r} names {named}, and the database knows no generation: the index is of another application"
+        " or of another database.",
+        hint="Bring the database back; or read the vectors into this one with"
+        f" `speakerdb index import {targets[0]} --dry-run`, then without `--dry-run`; or move the index away to begin an"
+        " empty library.",
+        targets=list(targets),
+    )
+
+
+def _unnamed(found: Sequence[str]) -> AliasMissing:
+    commands = "; ".join(f"`speakerdb index import {name}`" for name in found)
+    return AliasMissing(
+        f"No alias {SERVING_ALIAS!r} says which index serves, the database knows no generation, and there are:"
+        f" {', '.join(found) or 'deleted documents only'}.",
+        hint=f"Choose what is to serve by reading it into the database (`--dry-run` first): {commands or 'none can be read'}."
+        " Or bring the database back, or move the indices away to begin an empty library.",
+        targets=[],
+        indices=list(found),
+    )

@@ -77,8 +77,8 @@ class People:
         """Say whose voice a speaker is; None takes it back. Both profiles are pooled again, the document's filter changes."""
         why = checked_why(why)
         with self._catalog.change() as tx:
-            row = self._locked(tx, given)
-            self._assign(tx, row, None if profile is None else find_profile(tx, profile, lock=True), why)
+            row = find_speaker(tx, given)
+            self._assign(tx, row, None if profile is None else find_profile(tx, profile), why)
             return _view(tx, row.id)
 
     def assign_by_name(self, given: str, name: str, *, create: bool = False, why: str | None = None) -> SpeakerView:
@@ -88,7 +88,7 @@ class People:
         """
         why = checked_why(why)
         with self._catalog.change() as tx:
-            row = self._locked(tx, given)
+            row = find_speaker(tx, given)
             wanted = people.named(tx, row.library_id, library.storable(name, "profile"))
             if wanted is None:
                 alike = people.named_alike(tx, row.library_id, name)
@@ -116,7 +116,7 @@ class People:
                 plan = splitting.plan(tx, find_speaker(tx, given), choice, label)
                 return plan.report(None, journal.live_generations(tx))
         with self._catalog.change() as tx:
-            plan = splitting.plan(tx, self._locked(tx, given), choice, label)
+            plan = splitting.plan(tx, find_speaker(tx, given), choice, label)
             made, digest, queued = splitting.carry_out(tx, plan, self._catalog.now())
             self._record(
                 tx, "speaker-split", plan.speaker.id, why,
@@ -148,7 +148,7 @@ class People:
         """Give a person another name."""
         why = checked_why(why)
         with self._catalog.change() as tx:
-            row = find_profile(tx, given, lock=True)
+            row = find_profile(tx, given)
             if name != row.name:
                 people.rename(tx, row, name)
                 self._record(tx, "profile-renamed", row.id, why, old=row.name, new=name)
@@ -158,7 +158,7 @@ class People:
         """Two profiles are one person: all members of `source` move, and its id forwards to `into` from now on."""
         why = checked_why(why)
         with self._catalog.change() as tx:
-            one, other = find_profile(tx, source, lock=True), find_profile(tx, into, lock=True)
+            one, other = find_profile(tx, source), find_profile(tx, into)
             if one.id == other.id:
                 raise InvalidInput(
                     f"A profile cannot be merged into itself: both are {one.name!r} ({one.id}).",
@@ -182,7 +182,7 @@ class People:
         """
         why = checked_why(why)
         with self._catalog.change() as tx:
-            row = find_profile(tx, given, lock=True)
+            row = find_profile(tx, given)
             if used := people.in_use(tx, row.id):
                 raise Conflict(
                     f"The profile {row.name!r} ({row.id}) {used}, so it stays.",
@@ -214,12 +214,6 @@ class People:
             return undoing.report(found, inverse, undone=True)
 
     # Small parts
-
-    def _locked(self, tx: Transaction, given: str) -> SpeakerRow:
-        """A speaker, its recording locked: that orders this with an extraction that is being committed."""
-        row = find_speaker(tx, given)
-        library.find_recording(tx, row.recording_id, lock=True)
-        return row
 
     def _assign(self, tx: Transaction, row: SpeakerRow, wanted: ProfileRow | None, why: str | None) -> None:
         if wanted is not None and wanted.library_id != row.library_id:

@@ -73,13 +73,12 @@ def _speaker(tx: Transaction, event: Event) -> library.SpeakerRow:
     if not found:
         raise _refused(event, "the speaker is gone; its recording was changed or removed")
     (row,) = found.values()
-    library.find_recording(tx, row.recording_id, lock=True)
     return row
 
 
 def _profile(tx: Transaction, event: Event, profile_id: str) -> ProfileRow:
     """A profile that lives."""
-    row = people.find(tx, profile_id, lock=True)
+    row = people.find(tx, profile_id)
     if row is None:
         raise _refused(event, f"the profile {profile_id} is gone")
     if row.merged_into is not None:
@@ -184,7 +183,7 @@ def _profiles_merged(tx: Transaction, event: Event) -> Inverse:
     source, into, moved = event.entity_id, event.data["into"], event.data["speakers"]
     if not isinstance(moved, list):
         raise _refused(event, "an older version of speakerdb recorded it without its speakers")
-    row, forwarded = people.find(tx, source, lock=True), event.data["forwarded"]
+    row, forwarded = people.find(tx, source), event.data["forwarded"]
     if row is None or row.merged_into != into:
         raise _refused(event, f"the profile {source} does not lead to {into} any more; it was merged again")
     target = _profile(tx, event, into)

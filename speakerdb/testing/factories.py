@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from speakerdb.core.pooling import pool
+from speakerdb.errors import NeedsTurns
 from speakerdb.extraction.extract import Extracted, Task
 from speakerdb.migrator.preflight import Probe
 from speakerdb.settings import GenerationSettings, Settings
@@ -61,6 +62,8 @@ def two_voices(seconds: float = 20.0) -> tuple[Turn, ...]:
 def fake_extract(task: Task) -> Extracted:
     """What `FakeExecutor` answers: a vector from speaker id, generation and content; under 1 s is unembeddable."""
     seconds: dict[str, float] = {}
+    if not task.turns:
+        raise NeedsTurns(f"{task.recording_id} has no turns.")
     for turn in task.turns:
         seconds[turn.speaker] = seconds.get(turn.speaker, 0.0) + turn.end - turn.start
     results: dict[str, Embedding | Unembeddable] = {}

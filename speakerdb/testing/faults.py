@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from speakerdb.core.digests import BucketDigest
 from speakerdb.errors import Conflict, IndexMissing, IndexUnavailable
 from speakerdb.index.port import VectorIndex
 from speakerdb.types import AliasAction, Document, Filter, FloatArray, Hit, IndexInfo, WriteResult
@@ -167,6 +168,15 @@ class FaultyIndex:
 
     def refresh(self, index: str) -> None:
         self._call("refresh", lambda: self.inner.refresh(index), (index,))
+
+    def tune(self, name: str, *, loading: bool) -> None:
+        self._call("tune", lambda: self.inner.tune(name, loading=loading), (name, loading))
+
+    def digests(self, index: str) -> Mapping[int, BucketDigest]:
+        return self._call("digests", lambda: self.inner.digests(index), (index,))
+
+    def troubles(self) -> Sequence[str]:
+        return self._call("troubles", self.inner.troubles, ())
 
     def reopened(self) -> FaultyIndex:
         """A fresh handle under the same plan and callbacks. What is held stays with this one."""

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from speakerdb.errors import AliasMoved, IndexMissing
 from speakerdb.index.port import VectorIndex
-from speakerdb.testing.index_oracle import DIMENSION, C, W, assert_hits, document, outcomes, same, vectors
+from speakerdb.testing.index_oracle import DIMENSION, C, W, assert_hits, digests, document, outcomes, same, vectors
 from speakerdb.types import AliasAction, Document, Filter, Kind
 
 Factory: TypeAlias = Callable[[], AbstractContextManager[VectorIndex]]
@@ -151,6 +151,7 @@ def index_machine(factory: Factory) -> type[RuleBasedStateMachine]:
             found = list(self.index.scan(name, after=after))
             assert [d.id for d in found] == sorted(id for id in stored if after is None or id > after)
             assert all(same(d, stored[d.id]) for d in found)
+            assert self.index.digests(name) == digests(stored.values())
             fetched = self.index.fetch(name, _IDS)
             assert set(fetched) == set(stored)
             assert all(same(d, stored[id]) for id, d in fetched.items())

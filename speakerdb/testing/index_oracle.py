@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from speakerdb.core.digests import BucketDigest, bucket_of, digest_of
 from speakerdb.index.port import VectorIndex
 from speakerdb.types import Document, Filter, Hit, Kind, WriteOutcome
 
@@ -74,6 +75,16 @@ def passes(d: Document, where: Filter) -> bool:
         and d.id not in where.exclude_ids
         and d.recording_id not in where.exclude_recording_ids
     )
+
+
+def digests(documents: Iterable[Document]) -> dict[int, BucketDigest]:
+    """What an index that holds these documents says of them."""
+    found: dict[int, BucketDigest] = {}
+    for d in documents:
+        before = found.get(bucket_of(d.id), BucketDigest(0, 0))
+        digest = before.digest + digest_of(d.id, d.version, d.content_hash)
+        found[bucket_of(d.id)] = BucketDigest(before.documents + 1, digest)
+    return found
 
 
 def assert_hits(

@@ -8,6 +8,7 @@ once more, without the product's own queries.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ import sqlalchemy as sa
 
 from speakerdb.catalog import schema
 from speakerdb.catalog.database import Row, Transaction
+from speakerdb.errors import IndexMissing
 from speakerdb.index.port import VectorIndex
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.faults import FaultyIndex
@@ -62,13 +64,12 @@ class View:
 def look(db: SpeakerDB) -> View:
     """The state of a library, read past any faulty wrapper."""
     index = unwrapped(db.index)
-    existing, aliases = index.indices(), index.aliases()
-    concrete = {n: (aliases.get(g.write_alias) or (g.index_name,))[0] for n, g in db.generations.items()}
-    documents = {
-        name: {document.id: document for document in index.scan(each)}
-        for name, each in concrete.items()
-        if each in existing
-    }
+    aliases = index.aliases()
+    documents = {}
+    for name, generation in db.generations.items():
+        with suppress(IndexMissing):
+            concrete = (aliases.get(generation.write_alias) or (generation.index_name,))[0]
+            documents[name] = {document.id: document for document in index.scan(concrete)}
     with db.catalog.read() as tx:
         return View(
             aliases=aliases,

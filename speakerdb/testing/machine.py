@@ -1,7 +1,8 @@
 """A state machine over the whole product: two processes on one library, faults, deaths, late arrivals and clock jumps.
 
 `speakerdb.testing.machine_model.Model` says what must be in the library; `speakerdb.testing.invariants` what must be true
-after each step, at each commit and at each alias change. Subclass it or use `LibraryMachine.TestCase`.
+after each step, at each commit and at each alias change. Use `LibraryMachine.TestCase`, or run
+`lambda: LibraryMachine(backend)` by Hypothesis' `run_state_machine_as_test` for a library on real servers.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from speakerdb.errors import (
     WritesFenced,
 )
 from speakerdb.service import SpeakerDB
+from speakerdb.testing.backends import FILES, Backend
 from speakerdb.testing.faults import Fault, SimulatedCrash
 from speakerdb.testing.invariants import View, look
 from speakerdb.testing.machine_model import Model
@@ -55,13 +57,13 @@ K = 3
 
 
 class LibraryMachine(RuleBasedStateMachine):
-    """Two processes on one library."""
+    """Two processes on one library, which lies where `backend` says."""
 
-    def __init__(self) -> None:
+    def __init__(self, backend: Backend = FILES) -> None:
         super().__init__()
-        folder, model = populated()
+        saved, model = populated(backend)
         self.model = model.copy()
-        self.world = World(folder)
+        self.world = World(saved, backend=backend)
         self.depth = 0
         self.counter = 0
         self.fresh = False
@@ -325,6 +327,7 @@ class LibraryMachine(RuleBasedStateMachine):
         """Ask, and compare with what a plain search gives. What is asked while others go on is only asked."""
         if not cached:
             db.serving.forget()
+            self.world.show()
         with suppress(NotEmbedded):
             result = db.match(**query, k=K)  # type: ignore[arg-type]
             process = next(one for one in self.world.processes if one.db is db)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
 from speakerdb.service import SpeakerDB
+from speakerdb.testing.backends import FILES, Backend, Saved
 from speakerdb.testing.factories import silence
 from speakerdb.testing.invariants import look
 from speakerdb.testing.machine_model import UNKNOWN, Model
@@ -115,11 +112,9 @@ def change_of(db: SpeakerDB, op: Op, model: Model, after: Model, number: int) ->
 
 
 @lru_cache
-def populated() -> tuple[Path, Model]:
-    """The files of a small library that is drained, and what it holds."""
-    folder = Path(tempfile.mkdtemp(prefix="speakerdb-populated-"))
-    atexit.register(shutil.rmtree, folder)
-    with closing(World()) as world:
+def populated(backend: Backend = FILES) -> tuple[Saved, Model]:
+    """A small library that is drained, and what it holds."""
+    with closing(World(backend=backend)) as world:
         db, model = world.processes[0].db, Model()
         for recording in ("recording-0", "recording-1"):
             seconds = {"A": 8.0, "B": 3.0}
@@ -133,6 +128,5 @@ def populated() -> tuple[Path, Model]:
             if voice.label == "A":
                 voice.profile = db.assign(voice.id, ada).profile_id
         db.work()
-        world.save(folder)
         assert (found := model.difference(look(db))) is None, found
-    return folder, model
+        return world.save(), model

@@ -2,17 +2,16 @@
 
 A `Process` is a `SpeakerDB` of its own with its own connections, index handle and lease holder. It passes *points*: before
 and after each call of the index and each commit. At a point a test may let it die, or stop it while another one goes on.
+The library lies in files or on real servers, as the `Backend` says; nothing here knows which.
 """
 
 from __future__ import annotations
 
 import random
 import shutil
-import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from functools import lru_cache
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,16 +22,16 @@ from speakerdb.catalog import library
 from speakerdb.catalog.database import Transaction
 from speakerdb.errors import MediaMissing, WorkerDied
 from speakerdb.extraction.extract import Extracted, Task
-from speakerdb.index.embedded import EmbeddedIndex
+from speakerdb.index.opening import open_index
 from speakerdb.index.port import VectorIndex
 from speakerdb.service import SpeakerDB
 from speakerdb.settings import Settings
+from speakerdb.testing.backends import FILES, Backend, Saved
 from speakerdb.testing.factories import FakeExecutor, fake_extract, fake_settings
 from speakerdb.testing.faults import Fault, FaultyIndex, SimulatedCrash, When
-from speakerdb.testing.invariants import Monitor, View
+from speakerdb.testing.invariants import Monitor, View, unwrapped
 
 SECOND = 1_000_000
-_CATALOG, _INDEX = "catalog.db", "index.db"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  only to be fast; nothing here need survive the machine
 FAULTS: dict[Fault, tuple[str, ...]] = {Fault.PART: ("bulk", "scan"), Fault.HOLD: ("update_aliases",)}
 
@@ -53,7 +52,7 @@ class Process:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.index = FaultyIndex(EmbeddedIndex(world.settings.index_path), self._plan)
+        self.index = FaultyIndex(open_index(world.settings), self._plan)
         self.points: list[str] = []
         self._at: tuple[int, Callable[[], None]] | None = None
         self._fault: tuple[Fault, int] | None = None
@@ -90,6 +89,7 @@ class Process:
         return fault
 
     def _called(self, call: str, when: When) -> None:
+        self.world.unseen |= call == "bulk"
         if self._opened and when == "after":
             self.world.monitor.called(self.db, call)
         self._pass(f"{when} {call}")
@@ -115,17 +115,15 @@ class Process:
 class World:
     """One library, its clock, and the processes that use it."""
 
-    def __init__(self, template: Path | None = None, **settings: Any) -> None:
+    def __init__(self, saved: Saved | None = None, *, backend: Backend = FILES, **settings: Any) -> None:
+        """An empty library, or one as it was `saved`, on the same backend."""
         base = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
         self.folder = Path(tempfile.mkdtemp(prefix="speakerdb-machine-", dir=base))
-        for name in (_CATALOG, _INDEX):
-            if template is None:
-                (self.folder / name).write_bytes(empty_library()[name])
-            else:
-                shutil.copy(template / name, self.folder / name)
+        self.backend = backend
         # A fence of 10 ms: a writer that meets the fence of a dead process gives up after 60 ms, not after a minute.
         given = {"fence_seconds": 0.01, "lease_seconds": 60.0, "batch_recordings": 3, "auto_upgrade": False}
-        self.settings: Settings = fake_settings(self.folder, **given | settings)
+        stored = backend.make(self.folder, saved or backend.empty())
+        self.settings: Settings = fake_settings(self.folder, **given | stored | settings)
         self.clock = Clock()
         self.monitor = Monitor()
         self.broken: dict[str, str] = {}
@@ -133,11 +131,13 @@ class World:
         self.extracted = 0
         self.limbo: list[FaultyIndex] = []
         """Index handles of dead processes with requests that are still under way."""
+        self.unseen = False
+        """Whether something was written that searches may not see yet."""
         self.may_act_inside = False
         """Whether what is armed may happen inside a transaction too (to die there; nobody can be stopped there)."""
         self._closing: list[VectorIndex] = []
         # The same steps give the same ids, so that a failure can be repeated.
-        chance = random.Random(0 if template is None else 1)  # noqa: S311
+        chance = random.Random(0 if saved is None else 1)  # noqa: S311
         self._ids = mock.patch.object(library, "uuid", SimpleNamespace(uuid4=lambda: UUID(int=chance.getrandbits(128))))
         self._ids.start()
         self.processes = [Process(self), Process(self)]
@@ -187,6 +187,14 @@ class World:
         """Move the clock."""
         self.clock.now += int(seconds * SECOND)
 
+    def show(self) -> None:
+        """A moment passes, after which searches see what was written, whoever wrote it."""
+        if self.backend.delayed and self.unseen:
+            index = unwrapped(self.processes[0].index)
+            for name in index.indices():
+                index.refresh(name)
+        self.unseen = False
+
     def check(self) -> View:
         """Every invariant, now."""
         return self.monitor.check(self.processes[0].db)
@@ -219,11 +227,9 @@ class World:
         assert after.projections == view.projections, "working again with nothing to do changed versions"
         return after
 
-    def save(self, folder: Path) -> None:
-        """Copy the files as they are now, for other worlds to begin with."""
-        for name in (_CATALOG, _INDEX):
-            with closing(sqlite3.connect(self.folder / name)) as one, closing(sqlite3.connect(folder / name)) as other:
-                one.backup(other)
+    def save(self) -> Saved:
+        """The library as it is now, for other worlds to begin with."""
+        return self.backend.save(self.settings)
 
     def close(self) -> None:
         """End all processes and remove the library."""
@@ -231,16 +237,9 @@ class World:
             process.db.close()
         for index in self._closing:
             index.close()
+        self.backend.remove(self.settings)
         shutil.rmtree(self.folder)
         self._ids.stop()
-
-
-@lru_cache
-def empty_library() -> dict[str, bytes]:
-    """The files of a library that was opened once; making its schema takes longer than a whole test."""
-    with tempfile.TemporaryDirectory(prefix="speakerdb-template-") as folder:
-        SpeakerDB.open(fake_settings(Path(folder)), executor=FakeExecutor()).close()
-        return {name: (Path(folder) / name).read_bytes() for name in (_CATALOG, _INDEX)}
 
 
 def die() -> None:

@@ -10,12 +10,20 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from speakerdb.index.embedded import EmbeddedIndex
+import sqlalchemy as sa
+
+from speakerdb.index.opening import open_index
+from speakerdb.service import SpeakerDB
+from speakerdb.settings import Settings, load_settings
+from speakerdb.testing import invariants
+from speakerdb.testing.backends import Backend, Saved
 
 PATIENCE = 120.0
 """Seconds until a process that should have ended counts as hung. Nothing is measured with it."""
@@ -113,6 +121,18 @@ class Shell:
     more: dict[str, str] = field(default_factory=dict)
     _started: int = 0
 
+    @property
+    def settings(self) -> Settings:
+        """As the commands read them."""
+        with mock.patch.dict(os.environ, self.env()):
+            return load_settings()
+
+    def moved(self, backend: Backend, folder: Path, saved: Saved | None = None) -> Shell:
+        """A shell on another library, which lies on `backend` and begins as one was saved; its folder is new."""
+        data = folder / "data"
+        data.mkdir(parents=True)
+        return Shell(self.zygote, folder, data, self.config, more=self.more | variables(backend.make(data, saved)))
+
     def env(self) -> dict[str, str]:
         env = dict(os.environ) | {"SPEAKERDB_DATA_DIR": str(self.data), "SPEAKERDB_TEST_MARK": self.mark}
         env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | self.more
@@ -170,8 +190,26 @@ def wait_for(happened: Callable[[], bool], otherwise: Callable[[], str] = lambda
         time.sleep(0.02)
 
 
-def query(data: Path, sql: str) -> list[tuple[Any, ...]]:
-    """Rows of the catalog, read on a connection of our own."""
+def variables(given: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that lead to a library on real servers, as a user gives them; none for one on files."""
+    found = {}
+    if "database_url" in given:
+        found["SPEAKERDB_DATABASE_URL"] = given["database_url"]
+    if "opensearch" in given:
+        search = given["opensearch"]
+        found["SPEAKERDB_OPENSEARCH__HOSTS"] = ",".join(search.hosts)
+        found["SPEAKERDB_OPENSEARCH__PREFIX"] = search.prefix
+        found["SPEAKERDB_OPENSEARCH__REPLICAS"] = str(search.replicas)
+    return found
+
+
+def query(of: Path | Shell, sql: str) -> list[tuple[Any, ...]]:
+    """Rows of the catalog, in a data folder or wherever a shell's library has it, read on a connection of our own."""
+    url = of.more.get("SPEAKERDB_DATABASE_URL") if isinstance(of, Shell) else None
+    if url is not None:
+        with sa.create_engine(url, poolclass=sa.NullPool).connect() as reading:
+            return [tuple(row) for row in reading.execute(sa.text(sql))]
+    data = of.data if isinstance(of, Shell) else of
     connection = sqlite3.connect(data / "catalog.db", timeout=30)
     try:
         return connection.execute(sql).fetchall()
@@ -179,10 +217,10 @@ def query(data: Path, sql: str) -> list[tuple[Any, ...]]:
         connection.close()
 
 
-def held(data: Path, lease: str) -> bool:
+def held(of: Path | Shell, lease: str) -> bool:
     """Whether some process holds a lease (as far as the row says)."""
     try:
-        return bool(query(data, f"SELECT 1 FROM leases WHERE name = '{lease}' AND holder IS NOT NULL"))  # noqa: S608
+        return bool(query(of, f"SELECT 1 FROM leases WHERE name = '{lease}' AND holder IS NOT NULL"))  # noqa: S608
     except sqlite3.OperationalError:
         return False  # there is no such file or table yet
 
@@ -192,7 +230,7 @@ def plain(name: str) -> str:
     return name.partition(".r")[0]
 
 
-def contents(data: Path) -> dict[str, Any]:
+def contents(of: Path | Shell) -> dict[str, Any]:
     """What the library holds, by names instead of made-up ids, so that two libraries of one input can be compared.
 
     The statistics and vectors, names, states of work and migrations, and the documents of every index.
@@ -200,60 +238,59 @@ def contents(data: Path) -> dict[str, Any]:
     entity = {
         row[0]: f"{Path(row[1]).name if row[1] else row[2]}/{row[3]}"
         for row in query(
-            data, "SELECT s.id, r.path, r.id, s.label FROM speakers s JOIN recordings r ON r.id = s.recording_id"
+            of, "SELECT s.id, r.path, r.id, s.label FROM speakers s JOIN recordings r ON r.id = s.recording_id"
         )
     }
-    entity |= {row[0]: f"profile {row[1]}" for row in query(data, "SELECT id, name FROM profiles")}
+    entity |= {row[0]: f"profile {row[1]}" for row in query(of, "SELECT id, name FROM profiles")}
     recording = {
-        row[0]: Path(row[1]).name if row[1] else row[0] for row in query(data, "SELECT id, path FROM recordings")
+        row[0]: Path(row[1]).name if row[1] else row[0] for row in query(of, "SELECT id, path FROM recordings")
     }
     found: dict[str, Any] = {
         "recordings": sorted(
             (recording[r[0]], *r[1:])
-            for r in query(data, "SELECT id, media_size, media_digest, seconds, turns_digest, content_version FROM recordings")
+            for r in query(of, "SELECT id, media_size, media_digest, seconds, turns_digest, content_version FROM recordings")
         ),
         "turns": sorted(
-            (entity[r[0]], *r[1:]) for r in query(data, 'SELECT speaker_id, "start", "end" FROM turns')
+            (entity[r[0]], *r[1:]) for r in query(of, 'SELECT speaker_id, "start", "end" FROM turns')
         ),
         "speakers": sorted(
             (entity[r[0]], r[1] or "", entity.get(r[2], ""), r[3])
-            for r in query(data, "SELECT id, name, profile_id, speech_seconds FROM speakers")
+            for r in query(of, "SELECT id, name, profile_id, speech_seconds FROM speakers")
         ),
         "embeddings": sorted(
             (r[0], entity[r[1]], *r[2:])
             for r in query(
-                data,
+                of,
                 "SELECT generation, entity_id, kind, vector, reason, seconds, segments, resultant, agreement, recipe"
                 " FROM embeddings",
             )
         ),
         "work": sorted(
             (recording[r[0]], *r[1:])
-            for r in query(data, "SELECT recording_id, generation, state, done_version, error_code FROM work_items")
+            for r in query(of, "SELECT recording_id, generation, state, done_version, error_code FROM work_items")
         ),
-        "migrations": query(data, "SELECT source, target, state, paused FROM migrations ORDER BY id"),
-        "live": query(data, "SELECT name FROM generations WHERE live ORDER BY name"),
-        "waiting": query(data, "SELECT count(*) FROM projections WHERE version <> indexed_version"),
+        "migrations": query(of, "SELECT source, target, state, paused FROM migrations ORDER BY id"),
+        "live": query(of, "SELECT name FROM generations WHERE live ORDER BY name"),
+        "waiting": query(of, "SELECT count(*) FROM projections WHERE version <> indexed_version"),
     }  # fmt: skip
-    versions = {(g, e): v for g, e, v in query(data, "SELECT generation, entity_id, version FROM projections")}
-    index = EmbeddedIndex(data / "index.db")
-    try:
+    versions = {(g, e): v for g, e, v in query(of, "SELECT generation, entity_id, version FROM projections")}
+    settings = of.settings if isinstance(of, Shell) else Settings(data_dir=of)
+    with closing(open_index(settings)) as index:
         found["aliases"] = {alias: tuple(map(plain, names)) for alias, names in index.aliases().items()}
-        assert len({plain(name) for name in index.indices()}) == len(index.indices()), "a rebuild left an index behind"
+        names = list(index.indices())
+        assert len({plain(name) for name in names}) == len(names), "a rebuild left an index behind"
         found["documents"] = {
             plain(name): sorted(
                 (entity[d.id], d.kind.value, recording.get(d.recording_id or ""), entity.get(d.profile_id or ""),
                  None if d.vector is None else d.vector.tobytes())
                 for d in index.scan(name)
             )
-            for name in index.indices()
+            for name in names
         }  # fmt: skip
-        for name in index.indices():
+        for name in names:
             for document in index.scan(name):
                 generation = plain(name).removeprefix("speakers_")
                 assert document.version == versions[generation, document.id], (name, document.id)
-    finally:
-        index.close()
     return found
 
 
@@ -264,7 +301,15 @@ def assert_equal(one: dict[str, Any], other: dict[str, Any], *, without: Sequenc
             assert one[part] == other[part], part
 
 
-def integrity(data: Path) -> None:
-    """The files are whole, and so are the foreign keys."""
-    assert query(data, "PRAGMA integrity_check") == [("ok",)]
-    assert query(data, "PRAGMA foreign_key_check") == []
+def integrity(of: Path | Shell) -> None:
+    """The files are whole, and so are the foreign keys. A server looks after both itself."""
+    if isinstance(of, Shell) and "SPEAKERDB_DATABASE_URL" in of.more:
+        return
+    assert query(of, "PRAGMA integrity_check") == [("ok",)]
+    assert query(of, "PRAGMA foreign_key_check") == []
+
+
+def prove(shell: Shell) -> None:
+    """Every invariant of the library."""
+    with SpeakerDB.open(shell.settings) as db:
+        invariants.check(db)

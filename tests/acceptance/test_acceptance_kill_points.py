@@ -1,7 +1,7 @@
-"""`kill -9` at commits and writes of the index of each verb; then the same command again.
+"""`kill -9` at commits and writes of the index of each verb; then the same command again. On files, and on real servers.
 
-A few of each verb's points by default, all of them under HYPOTHESIS_PROFILE=thorough (some ten minutes). What stands in
-SQL and in the index afterwards is what an uninterrupted run leaves: nothing lost, nothing half-written.
+A few of each verb's points by default, all of them under HYPOTHESIS_PROFILE=thorough (some ten minutes on files). What
+stands in SQL and in the index afterwards is what an uninterrupted run leaves: nothing lost, nothing half-written.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import random
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from acceptance_kit import Shell, Zygote, assert_equal, contents, integrity, query
+from acceptance_kit import Shell, Zygote, assert_equal, contents, integrity, prove, query
 from synthetic_voices import make_library, write_settings
+
+from speakerdb.testing.backends import FILES, Backend, Saved
 
 pytestmark = pytest.mark.acceptance
 
@@ -34,7 +37,9 @@ class Verb:
         return "-".join(self.args[:2]).strip("-")
 
 
+THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 MOST_POINTS = 6
+MOST_ON_SERVERS = 3
 
 FINALIZE = Verb("started", ("migrate", "finalize", "--yes"), ("illegal-transition",))
 VERBS = (
@@ -47,6 +52,9 @@ VERBS = (
     Verb("started", ("migrate", "cancel", "--yes"), ("no-migration",)),
     Verb("finalized", ("index", "rebuild", "v4")),
 )
+ON_SERVERS = (
+    VERBS if THOROUGH else [verb for verb in VERBS if str(verb) in ("work", "migrate-start", "migrate-finalize")]
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,71 +63,101 @@ def zygote() -> Iterator[Zygote]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def stages(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """A shell whose folder holds the library as it is at each stage, as `stage-NAME`."""
-    folder = tmp_path_factory.mktemp("stages")
+@dataclass(frozen=True)
+class Stages:
+    """A library as it is at each stage, and a shell to use copies of it."""
+
+    shell: Shell
+    backend: Backend
+    saved: dict[str, Saved | None]
+
+    @contextmanager
+    def at(self, verb: Verb, place: Path) -> Iterator[Shell]:
+        shell = self.shell.moved(self.backend, place, self.saved[verb.stage])
+        yield shell
+        self.backend.remove(shell.settings)
+
+
+@contextmanager
+def _stages(backend: Backend, zygote: Zygote, folder: Path) -> Iterator[Stages]:
     made = make_library(folder / "media", 3, voices=3, seconds=2.0)
-    shell = Shell(zygote, folder, folder / "data", write_settings(folder / "speakerdb.toml"))
-
-    def keep(name: str) -> None:
-        shutil.copytree(shell.data, folder / f"stage-{name}")
-
-    (folder / "stage-empty").mkdir()
+    bare = Shell(zygote, folder, folder / "nowhere", write_settings(folder / "speakerdb.toml"))
+    shell = bare.moved(backend, folder / "library")
+    settings = shell.settings
+    saved: dict[str, Saved | None] = {"empty": None}
     added = shell.ok(*adding(folder))
-    keep("added")
+    saved["added"] = backend.save(settings)
     shell.ok("work")
     speakers = added["recordings"][0]["report"]["speakers"]
     ann = shell.ok("profiles", "create", "Ann")["id"]
     shell.ok("speakers", "assign", speakers["A"], ann)
     shell.ok("speakers", "rename", speakers["B"], "Berta")
-    keep("named")
+    saved["named"] = backend.save(settings)
     shell.ok("migrate", "start", "--to", "v4")
-    keep("started")
+    saved["started"] = backend.save(settings)
     shell.ok("migrate", "finalize", "--yes")
-    keep("finalized")
+    saved["finalized"] = backend.save(settings)
     assert len(made) == 3
-    return shell
+    yield Stages(bare, backend, saved)
+    backend.remove(settings)
+
+
+@pytest.fixture(scope="module")
+def stages(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
+    with _stages(FILES, zygote, tmp_path_factory.mktemp("stages")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def server_stages(
+    zygote: Zygote, servers_backend: Backend, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stages]:
+    with _stages(servers_backend, zygote, tmp_path_factory.mktemp("stages")) as made:
+        yield made
 
 
 def adding(folder: Path) -> list[object]:
     return ["add", *sorted((folder / "media").glob("*.wav")), "--turns", folder / "media" / "all.rttm"]
 
 
-def at(stages: Shell, verb: Verb, place: Path) -> Shell:
-    data = place / "data"
-    shutil.copytree(stages.folder / f"stage-{verb.stage}", data)
-    return replace(stages, folder=place, data=data)
-
-
 @pytest.mark.parametrize("verb", VERBS, ids=str)
 def test_a_verb_that_is_killed_anywhere_is_finished_by_giving_it_again(
-    verb: Verb, stages: Shell, tmp_path: Path
+    verb: Verb, stages: Stages, tmp_path: Path
 ) -> None:
-    args = adding(stages.folder) if verb.args == ("add",) else list(verb.args)
-    (whole := tmp_path / "whole").mkdir()
-    shell = at(stages, verb, whole)
-    record = whole / "points.txt"
-    assert shell(*args, points=record).exit_code == 0
+    _kill_and_give_again(verb, stages, tmp_path, MOST_POINTS)
+
+
+@pytest.mark.parametrize("verb", ON_SERVERS, ids=str)
+def test_on_servers_a_verb_that_is_killed_anywhere_is_finished_by_giving_it_again(
+    verb: Verb, server_stages: Stages, tmp_path: Path
+) -> None:
+    _kill_and_give_again(verb, server_stages, tmp_path, MOST_ON_SERVERS)
+
+
+def _kill_and_give_again(verb: Verb, stages: Stages, folder: Path, most: int) -> None:
+    args = adding(stages.shell.folder) if verb.args == ("add",) else list(verb.args)
+    record = folder / "points.txt"
+    with stages.at(verb, folder / "whole") as shell:
+        assert shell(*args, points=record).exit_code == 0
+        expected = contents(shell)
     points = record.read_text().splitlines()
     assert {name.split()[0] for name in points} == {"before", "after"}
-    expected = contents(shell.data)
 
     numbers: Sequence[int] = range(len(points))
-    if os.environ.get("HYPOTHESIS_PROFILE") != "thorough":
-        chosen = random.Random(str(verb)).sample(numbers, min(MOST_POINTS, len(points)))  # noqa: S311
+    if not THOROUGH:
+        chosen = random.Random(str(verb)).sample(numbers, min(most, len(points)))  # noqa: S311
         numbers = sorted(chosen)
     for number in numbers:
-        name = points[number]
-        (place := tmp_path / f"{number}").mkdir()
-        shell = at(stages, verb, place)
-        assert shell(*args, points=place / "points.txt", die_at=number).exit_code == -signal.SIGKILL
-        states = [state for (state,) in query(shell.data, "SELECT state FROM migrations")] if verb.done_codes else []
-        again = shell(*args, "--json")
-        if states and states[-1] in ("finalized", "rolled_back", "cancelled") and states[-1] != verb.stage:
-            assert again.code in verb.done_codes, (number, name, again)
-        else:
-            assert again.exit_code == 0, (number, name, again)
-        assert_equal(contents(shell.data), expected)
-        integrity(shell.data)
+        name, place = points[number], folder / f"{number}"
+        with stages.at(verb, place) as shell:
+            assert shell(*args, points=place / "points.txt", die_at=number).exit_code == -signal.SIGKILL
+            states = [state for (state,) in query(shell, "SELECT state FROM migrations")] if verb.done_codes else []
+            again = shell(*args, "--json")
+            if states and states[-1] in ("finalized", "rolled_back", "cancelled") and states[-1] != verb.stage:
+                assert again.code in verb.done_codes, (number, name, again)
+            else:
+                assert again.exit_code == 0, (number, name, again)
+            assert_equal(contents(shell), expected)
+            integrity(shell)
+            prove(shell)
         shutil.rmtree(place)

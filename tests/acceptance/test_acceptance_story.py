@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from acceptance_kit import Shell, Zygote, contents, integrity
+from acceptance_kit import Shell, Zygote, contents, integrity, prove
 from synthetic_voices import make_library, write_settings
+
+from speakerdb.testing.backends import Backend
 
 pytestmark = pytest.mark.acceptance
 
@@ -20,8 +22,11 @@ def zygote() -> Iterator[Zygote]:
 
 
 @pytest.fixture
-def shell(zygote: Zygote, tmp_path: Path) -> Shell:
-    return Shell(zygote, tmp_path, tmp_path / "data", write_settings(tmp_path / "speakerdb.toml"))
+def shell(zygote: Zygote, backend: Backend, tmp_path: Path) -> Iterator[Shell]:
+    bare = Shell(zygote, tmp_path, tmp_path / "nowhere", write_settings(tmp_path / "speakerdb.toml"))
+    made = bare.moved(backend, tmp_path / "library")
+    yield made
+    backend.remove(made.settings)
 
 
 def best(answer: dict[str, Any]) -> tuple[str, str]:
@@ -105,7 +110,8 @@ def test_a_library_moves_and_moves_back_and_moves_again(shell: Shell, tmp_path: 
     kinds = [event["kind"] for event in shell.ok("events", "--limit", "500")]
     assert kinds.count("migration-finalized") == 2
     assert "migration-retired" in kinds
-    held = contents(shell.data)
+    held = contents(shell)
     assert list(held["documents"]) == ["speakers_v4"]
     assert len(held["documents"]["speakers_v4"]) == 13, "twelve speakers and a profile"
-    integrity(shell.data)
+    integrity(shell)
+    prove(shell)

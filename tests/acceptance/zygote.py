@@ -20,9 +20,11 @@ def main() -> None:
     import alembic.command
     import alembic.config
 
+    from speakerdb.catalog import postgresql
     from speakerdb.cli.main import main as command_line
+    from speakerdb.index.opensearch import adapter
 
-    del alembic
+    del alembic, postgresql, adapter
     for line in sys.stdin:
         job = json.loads(line)
         if "wait" in job:
@@ -55,6 +57,7 @@ def _install(record: str, die_at: int | None) -> None:
     """Count the points into the file `record`, one line each; die at the one of this number."""
     from speakerdb.catalog.database import Database
     from speakerdb.index.embedded import EmbeddedIndex
+    from speakerdb.index.opensearch.adapter import OpenSearchIndex
 
     names = open(record, "a", buffering=1)  # noqa: SIM115
     seen = 0
@@ -76,8 +79,9 @@ def _install(record: str, die_at: int | None) -> None:
         point("after commit")
 
     Database.write = watched  # type: ignore[method-assign]
-    for name in ("create", "drop", "update_aliases", "bulk"):
-        setattr(EmbeddedIndex, name, _between(name, getattr(EmbeddedIndex, name), point))
+    for index in (EmbeddedIndex, OpenSearchIndex):
+        for name in ("create", "drop", "update_aliases", "bulk"):
+            setattr(index, name, _between(name, getattr(index, name), point))
 
 
 def _between(name: str, call: Any, point: Any) -> Any:

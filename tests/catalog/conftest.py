@@ -1,6 +1,7 @@
-"""A catalog in a file of its own, with a clock that stands still until a test moves it."""
+"""A catalog in a database of its own, of either kind, with a clock that stands still until a test moves it."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from speakerdb.core.turns import turns_digest
 from speakerdb.generations import V3, V4
 from speakerdb.testing.factories import fake_vector, two_voices
 from speakerdb.types import Generation, Kind, Turn
+from tests.on_postgres import spare_databases
+
+__all__ = ["spare_databases"]
 
 
 @dataclass
@@ -35,15 +39,43 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """The kind of database."""
+    return str(request.param)
+
+
 @pytest.fixture
-def catalog(tmp_path: Path, clock: Clock) -> Iterator[Catalog]:
-    made = open_catalog(tmp_path, clock)
+def new_url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
+    """Makes addresses of databases that are empty."""
+    if kind == "sqlite":
+        numbers = itertools.count()
+        yield lambda: f"sqlite:///{tmp_path / f'{next(numbers)}.db'}"
+        return
+    yield request.getfixturevalue("postgres").new_database
+
+
+@pytest.fixture
+def url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of the test's database."""
+    if kind == "sqlite":
+        yield f"sqlite:///{tmp_path / 'catalog.db'}"
+        return
+    spare = request.getfixturevalue("spare_databases")
+    made = spare.lend()
+    yield made
+    spare.give_back(made)
+
+
+@pytest.fixture
+def catalog(url: str, tmp_path: Path, clock: Clock) -> Iterator[Catalog]:
+    made = open_catalog(url, tmp_path, clock)
     yield made
     made.close()
 
 
-def open_catalog(folder: Path, clock: Clock) -> Catalog:
-    made = Catalog(f"sqlite:///{folder / 'catalog.db'}", locks=folder / "locks", fence_patience=0.2, clock=clock)
+def open_catalog(url: str, folder: Path, clock: Clock) -> Catalog:
+    made = Catalog(url, locks=folder / "locks", fence_patience=0.2, clock=clock)
     made.prepare(auto_upgrade=True)
     with made.job() as tx:
         for generation in (V3, V4):

@@ -14,9 +14,9 @@ from tests.catalog.conftest import Clock, add, open_catalog
 
 
 @pytest.fixture
-def other(tmp_path: Path, clock: Clock, catalog: Catalog) -> Catalog:
+def other(url: str, tmp_path: Path, clock: Clock, catalog: Catalog) -> Catalog:
     """A second process on the same database."""
-    made = open_catalog(tmp_path, clock)
+    made = open_catalog(url, tmp_path, clock)
     yield made  # type: ignore[misc]
     made.close()
 

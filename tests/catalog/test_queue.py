@@ -57,7 +57,7 @@ def test_a_recording_that_kills_its_worker_fails_after_three_attempts(catalog: C
     (innocent,) = take(catalog, lease, 1)
     assert innocent.recording_id == "innocent"
     with catalog.job(lease) as tx:
-        assert work.finish(tx, lease, innocent, 1, catalog.now())
+        assert work.finish(tx, lease, {innocent.id: 1}, catalog.now())
     for _ in range(work.MAX_ATTEMPTS - 1):
         assert names(take(catalog, lease)) == ["deadly"]
         lease = _succeed(catalog, lease)
@@ -110,7 +110,7 @@ def test_a_change_takes_the_item_away_from_its_worker(catalog: Catalog, lease: L
     with catalog.job() as tx:
         work.enqueue(tx, "a", ["v3"], "changed", catalog.now())
     with catalog.job(lease) as tx:
-        assert not work.finish(tx, lease, item, 1, catalog.now())
+        assert not work.finish(tx, lease, {item.id: 1}, catalog.now())
         assert not work.fail(tx, lease, item, MediaMissing("gone"), catalog.now())
     assert names(take(catalog, lease)) == ["a"]
 
@@ -145,7 +145,7 @@ def test_what_is_done_is_not_queued_again_by_another_migration(catalog: Catalog,
         work.enqueue_library(tx, "v4", catalog.now())
     done = [item for item in take(catalog, lease) if item.generation == "v4"]
     with catalog.job(lease) as tx:
-        assert work.finish(tx, lease, done[0], 1, catalog.now())
+        assert work.finish(tx, lease, {done[0].id: 1}, catalog.now())
         assert work.enqueue_library(tx, "v4", catalog.now()) == 0
         tx.exec_driver_sql("UPDATE recordings SET content_version = 2")
         assert work.enqueue_library(tx, "v4", catalog.now()) == 1

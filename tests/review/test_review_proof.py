@@ -1,7 +1,8 @@
 """What a review found about gates, swaps and roll-back: wrong indices that passed, states without a way out."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 
 from speakerdb.errors import GateFailed, SpeakerDBError
+from speakerdb.index.embedded import EmbeddedIndex
 from speakerdb.migrator import gates
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import FakeExecutor, fake_settings, fake_vector, silence, two_voices
-from speakerdb.types import AliasAction, Document, Kind
+from speakerdb.types import AliasAction, Document, Filter, FloatArray, Hit, Kind
 
 HOUR = 3_600_000_000
 
@@ -54,6 +56,25 @@ def test_a_document_that_is_ahead_of_the_watermark_is_compared(open_db: Callable
     assert gates.equality(db.catalog, db.index, generation, generation.index_name, db.catalog.now()).verdict == "fail"
     with pytest.raises(GateFailed):
         db.finalize()
+
+
+class OtherVectors(EmbeddedIndex):
+    """Gives back what was written, and searches in something else: an engine keeps the two apart."""
+
+    def search(self, index: str, queries: FloatArray, k: int, where: Filter | None = None) -> Sequence[Sequence[Hit]]:
+        return super().search(index, -queries, k, where or Filter())
+
+    def reopened(self) -> "OtherVectors":
+        return OtherVectors(self.path)
+
+
+def test_a_voice_that_its_own_vector_does_not_find_is_not_proven(open_db: Callable[..., SpeakerDB]) -> None:
+    db = migrating(open_db())
+    generation = db.generations["v4"]
+    assert gates.read_back(db.catalog, db.index, generation, generation.index_name).verdict == "pass"
+    with closing(OtherVectors(db.settings.index_path)) as other:
+        check = gates.read_back(db.catalog, other, generation, generation.index_name)
+    assert (check.verdict, check.value) == ("fail", "4 of 4 sampled documents equal, 0 of 4 found")
 
 
 def test_a_document_that_sql_does_not_know_is_found_however_new(open_db: Callable[..., SpeakerDB]) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from speakerdb.errors import Conflict, IndexMissing, IndexUnavailable
-from speakerdb.index.embedded import EmbeddedIndex
+from speakerdb.index.opening import open_index
 from speakerdb.service import SpeakerDB
 from speakerdb.settings import Settings
+from speakerdb.testing.backends import Backend
 from speakerdb.testing.factories import FakeExecutor, fake_settings, silence, two_voices
 from speakerdb.testing.faults import Fault, FaultQueue, FaultyIndex
 from speakerdb.testing.invariants import check
@@ -26,7 +28,7 @@ class Stage:
         self.lost = lost
         self.clock = Clock()
         self.faults = FaultQueue()
-        self.index = FaultyIndex(EmbeddedIndex(settings.index_path), self.faults)
+        self.index = FaultyIndex(open_index(settings), self.faults)
 
     def open(self, index: FaultyIndex | None = None) -> SpeakerDB:
         return SpeakerDB.open(self.settings, index=index, executor=FakeExecutor(), clock=self.clock)
@@ -72,29 +74,61 @@ def empty(tmp_path: Path) -> Settings:
     return settings
 
 
+@pytest.fixture
+def empty_on_servers(tmp_path: Path, servers_backend: Backend) -> Iterator[Settings]:
+    settings = fake_settings(tmp_path, **servers_backend.make(tmp_path))
+    yield settings
+    servers_backend.remove(settings)
+
+
 @pytest.mark.parametrize("point", range(1, 22))
 def test_a_first_start_is_stopped_and_wakes_after_a_migration(empty: Settings, point: int) -> None:
-    stage = Stage(empty)
+    _stopped(empty, point)
+
+
+@pytest.mark.parametrize("point", [5, 9, 13, 16])
+def test_on_servers_a_first_start_is_stopped_and_wakes_after_a_migration(
+    empty_on_servers: Settings, point: int
+) -> None:
+    assert _stopped(empty_on_servers, point), "no point is passed so late"
+
+
+def _stopped(settings: Settings, point: int) -> bool:
+    stage = Stage(settings)
     points = stage.stop_at(point)
     with suppress(Conflict):
         stage.open(stage.index).close()
-    stage.index = FaultyIndex(EmbeddedIndex(empty.index_path), stage.faults)
+    stage.index = FaultyIndex(open_index(settings), stage.faults)
     with closing(stage.index):
         assert stage.one_target() == ("speakers_v4" if len(points) >= point else "speakers_v3")
+    return len(points) >= point
 
 
 @pytest.mark.parametrize("nth", range(4))
 def test_an_alias_change_of_a_first_start_arrives_after_a_migration(empty: Settings, nth: int) -> None:
-    stage = Stage(empty)
+    _late(empty, nth)
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_on_servers_an_alias_change_of_a_first_start_arrives_after_a_migration(
+    empty_on_servers: Settings, nth: int
+) -> None:
+    assert _late(empty_on_servers, nth), "there are not so many changes"
+
+
+def _late(settings: Settings, nth: int) -> bool:
+    stage = Stage(settings)
     stage.faults.next("update_aliases", *[Fault.PASS] * nth, Fault.HOLD)
     with closing(stage.index):
         with suppress(IndexUnavailable):
             stage.open(FaultyIndex(stage.index, FaultQueue())).close()
-            stage.index = FaultyIndex(EmbeddedIndex(empty.index_path), stage.faults)
-        if stage.index.held:
+            stage.index = FaultyIndex(open_index(settings), stage.faults)
+        held = stage.index.held > 0
+        if held:
             stage.other()
             stage.index.deliver_late()
             assert stage.one_target() == "speakers_v4"
+    return held
 
 
 @pytest.mark.parametrize("point", range(1, 24))
@@ -113,7 +147,7 @@ def test_a_rebuild_is_stopped_and_wakes_after_a_roll_back(tmp_path: Path, point:
     points = stage.stop_at(point)
     with stage.open(stage.index) as db, suppress(Conflict, IndexMissing):
         db.rebuild_index("v4")
-    stage.index = FaultyIndex(EmbeddedIndex(settings.index_path), stage.faults)
+    stage.index = FaultyIndex(open_index(settings), stage.faults)
     with closing(stage.index):
         if len(points) >= point:
             assert stage.one_target() == "speakers_v3"

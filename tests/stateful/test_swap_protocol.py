@@ -1,20 +1,21 @@
 """Every interleaving of two holders: one is stopped (or dies) at each point of what it does, another one takes over.
 
 Whatever the second one does, and whatever of the first one arrives late, the invariants hold at every commit and every
-alias change, and the outcome is decided.
+alias change, and the outcome is decided. On files everything is tried, on real servers what lies around alias changes.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
 
 from speakerdb.errors import AliasMoved, Conflict, GateFailed, IndexMissing, IndexUnavailable
 from speakerdb.service import SpeakerDB
+from speakerdb.testing.backends import FILES, Backend, Saved
 from speakerdb.testing.factories import silence, two_voices
 from speakerdb.testing.faults import Fault, SimulatedCrash
 from speakerdb.testing.machine_world import World, die
@@ -63,11 +64,20 @@ def _add(db: SpeakerDB, recording: str) -> None:
     db.add(None, two_voices(), recording_id=recording, waveform=silence(20))
 
 
-@pytest.fixture(scope="session")
-def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The files of a small library: drained, with work that waits, when a migration is proven, and after its swap."""
-    folder = tmp_path_factory.mktemp("libraries")
-    with closing(World()) as world:
+@dataclass(frozen=True)
+class Libraries:
+    """A small library: drained, with work that waits, when a migration is proven, and after its swap."""
+
+    backend: Backend
+    saved: Mapping[str, Saved]
+
+    def world(self, name: str) -> World:
+        return World(self.saved[name], backend=self.backend)
+
+
+def _libraries(backend: Backend) -> Libraries:
+    saved: dict[str, Saved] = {}
+    with closing(World(backend=backend)) as world:
         db = world.processes[0].db
         for name in ("one", "two"):
             _add(db, name)
@@ -86,14 +96,23 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         )
         for name, step in steps:
             step()
-            (folder / name).mkdir()
-            world.save(folder / name)
-    return {name: folder / name for name, _ in steps}
+            saved[name] = world.save()
+    return Libraries(backend, saved)
 
 
-def _points(library: Path, verb: str) -> list[str]:
+@pytest.fixture(scope="session")
+def libraries() -> Libraries:
+    return _libraries(FILES)
+
+
+@pytest.fixture(scope="session")
+def on_servers(servers_backend: Backend) -> Libraries:
+    return _libraries(servers_backend)
+
+
+def _points(libraries: Libraries, verb: str) -> list[str]:
     """The points that a verb passes when nothing disturbs it."""
-    with closing(World(library)) as world:
+    with closing(libraries.world(VERBS[verb][0])) as world:
         first = world.processes[0]
         first.calm()
         VERBS[verb][1](first.db)
@@ -113,56 +132,60 @@ def _decided(world: World) -> None:
 
 @pytest.mark.parametrize("other", OTHERS)
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_holder_is_stopped_at_each_point_and_wakes_late(libraries: dict[str, Path], verb: str, other: str) -> None:
-    library = libraries[VERBS[verb][0]]
-    for point, label in enumerate(_points(library, verb), start=1):
+def test_a_holder_is_stopped_at_each_point_and_wakes_late(libraries: Libraries, verb: str, other: str) -> None:
+    for point, label in enumerate(_points(libraries, verb), start=1):
         if label == "before commit":
             continue  # a transaction that is open keeps the others out: nobody is stopped there for long
         near = label.endswith(("update_aliases", "drop")) if verb in SWAPS else label == "after bulk"
-        if not (THOROUGH or near or (_turn(point, other) and (verb in (*SWAPS, "work") or point % 3 == 0))):
-            continue
-        with closing(World(library)) as world:
-            world.check()
-            first, second = world.processes
+        if THOROUGH or near or (_turn(point, other) and (verb in (*SWAPS, "work") or point % 3 == 0)):
+            _stopped(libraries, verb, point, other)
 
-            def take_over(world: World = world, second: SpeakerDB = second.db) -> None:
-                world.jump(world.settings.lease_seconds + 1)
-                for each in OTHERS[other]:
-                    _do(second, each)
-                    world.check()
 
-            first.arm(point, take_over)
-            # It lost the lease, or the state is another one now; or it went through.
-            with _told(f"{verb} is stopped at point {point} ({label}), the other {other}"):
-                with suppress(Conflict, GateFailed, IndexMissing):
-                    VERBS[verb][1](first.db)
-                assert first.disturbed
+def _stopped(libraries: Libraries, verb: str, point: int, other: str) -> None:
+    with closing(libraries.world(VERBS[verb][0])) as world:
+        world.check()
+        first, second = world.processes
+
+        def take_over() -> None:
+            world.jump(world.settings.lease_seconds + 1)
+            for each in OTHERS[other]:
+                _do(second.db, each)
                 world.check()
-                _decided(world)
+
+        first.arm(point, take_over)
+        # It lost the lease, or the state is another one now; or it went through.
+        with _told(f"{verb} is stopped at point {point}, the other {other}"):
+            with suppress(Conflict, GateFailed, IndexMissing):
+                VERBS[verb][1](first.db)
+            assert first.disturbed
+            world.check()
+            _decided(world)
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_holder_dies_at_each_point(libraries: dict[str, Path], verb: str) -> None:
-    library = libraries[VERBS[verb][0]]
-    for point, label in enumerate(_points(library, verb), start=1):
+def test_a_holder_dies_at_each_point(libraries: Libraries, verb: str) -> None:
+    for point, _ in enumerate(_points(libraries, verb), start=1):
         for elsewhere in (False, True):
-            if not THOROUGH and (elsewhere == bool(point % 2) or (verb not in SWAPS and point % 3)):
-                continue
-            with closing(World(library)) as world:
-                world.check()
-                world.may_act_inside = True
-                first, second = world.processes
-                first.arm(point, die)
-                with _told(f"{verb} dies at point {point} ({label}), {elsewhere=}"):
-                    with pytest.raises(SimulatedCrash):
-                        VERBS[verb][1](first.db)
-                    world.kill(0, elsewhere=elsewhere)
-                    world.check()
-                    # Its lease is free at once where it is seen to be dead; its write fence only expires.
-                    world.jump(world.settings.lease_seconds + 1 if elsewhere else 1)
-                    second.db.work()
-                    world.check()
-                    _decided(world)
+            if THOROUGH or (elsewhere != bool(point % 2) and (verb in SWAPS or point % 3 == 0)):
+                _dies(libraries, verb, point, elsewhere=elsewhere)
+
+
+def _dies(libraries: Libraries, verb: str, point: int, *, elsewhere: bool) -> None:
+    with closing(libraries.world(VERBS[verb][0])) as world:
+        world.check()
+        world.may_act_inside = True
+        first, second = world.processes
+        first.arm(point, die)
+        with _told(f"{verb} dies at point {point}, {elsewhere=}"):
+            with pytest.raises(SimulatedCrash):
+                VERBS[verb][1](first.db)
+            world.kill(0, elsewhere=elsewhere)
+            world.check()
+            # Its lease is free at once where it is seen to be dead; its write fence only expires.
+            world.jump(world.settings.lease_seconds + 1 if elsewhere else 1)
+            second.db.work()
+            world.check()
+            _decided(world)
 
 
 def _turn(point: int, other: str) -> bool:
@@ -187,37 +210,38 @@ CHANGES = [
 
 @pytest.mark.parametrize(("verb", "fault"), CHANGES)
 @pytest.mark.parametrize("other", OTHERS)
-def test_each_alias_change_is_lost_or_late(libraries: dict[str, Path], verb: str, fault: Fault, other: str) -> None:
+def test_each_alias_change_is_lost_or_late(libraries: Libraries, verb: str, fault: Fault, other: str) -> None:
     """A late one arrives before, between and after what the other one does."""
-    library = libraries[VERBS[verb][0]]
-    changes = sum(label == "before update_aliases" for label in _points(library, verb))
+    changes = sum(label == "before update_aliases" for label in _points(libraries, verb))
     moments = range(len(OTHERS[other]) + 1) if fault is Fault.HOLD else range(1)
     for nth in range(changes):
         for moment in moments:
-            if not (THOROUGH or (verb == "finalize" and fault is Fault.HOLD) or _turn(nth + moment, other)):
-                continue
-            with closing(World(library)) as world:
+            if THOROUGH or (verb == "finalize" and fault is Fault.HOLD) or _turn(nth + moment, other):
+                _lost(libraries, verb, fault, nth, other, moment)
+
+
+def _lost(libraries: Libraries, verb: str, fault: Fault, nth: int, other: str, moment: int) -> None:
+    with closing(libraries.world(VERBS[verb][0])) as world:
+        world.check()
+        first, second = world.processes
+        first.inject(fault, nth)
+        with _told(f"{verb}: change {nth} {fault}, arrives at {moment}, the other {other}"):
+            with suppress(IndexUnavailable, Conflict):
+                VERBS[verb][1](first.db)
+            world.check()
+            for place, each in enumerate(OTHERS[other]):
+                if place == moment and world.held:
+                    world.deliver_late()
+                _do(second.db, each)
                 world.check()
-                first, second = world.processes
-                first.inject(fault, nth)
-                with _told(f"{verb}: change {nth} {fault}, arrives at {moment}, the other {other}"):
-                    with suppress(IndexUnavailable, Conflict):
-                        VERBS[verb][1](first.db)
-                    world.check()
-                    for place, each in enumerate(OTHERS[other]):
-                        if place == moment and world.held:
-                            world.deliver_late()
-                        _do(second.db, each)
-                        world.check()
-                    _decided(world)
+            _decided(world)
 
 
 @pytest.mark.parametrize("verb", ["finalize", "rollback"])
-def test_a_late_swap_arrives_at_each_point_of_its_own_recovery(libraries: dict[str, Path], verb: str) -> None:
-    library = libraries[VERBS[verb][0]]
+def test_a_late_swap_arrives_at_each_point_of_its_own_recovery(libraries: Libraries, verb: str) -> None:
     outcomes = set()
     for point in range(1, 200):
-        with closing(World(library)) as world:
+        with closing(libraries.world(VERBS[verb][0])) as world:
             world.check()
             first = world.processes[0]
             first.inject(Fault.HOLD, 1)  # the first change puts the token, the second is the swap
@@ -238,3 +262,41 @@ def test_a_late_swap_arrives_at_each_point_of_its_own_recovery(libraries: dict[s
             if len(passed) < point:
                 break
     assert outcomes == {"given up", "done"}
+
+
+# The same on real servers: what decides a swap there is one request of many, so only what lies around it is tried.
+
+
+def _around_the_swap(libraries: Libraries, verb: str) -> list[int]:
+    """The points from before the token is put to after the swap: around both alias changes, and the commits in between."""
+    labels = _points(libraries, verb)
+    changes = [point for point, label in enumerate(labels, start=1) if label.endswith("update_aliases")]
+    return [point for point in range(changes[0], changes[3] + 1) if labels[point - 1].endswith(("aliases", "commit"))]
+
+
+@pytest.mark.parametrize("verb", SWAPS)
+def test_on_servers_a_holder_dies_around_the_swap(on_servers: Libraries, verb: str) -> None:
+    for point in _around_the_swap(on_servers, verb):
+        _dies(on_servers, verb, point, elsewhere=bool(point % 2))
+
+
+@pytest.mark.parametrize(("verb", "other"), [("finalize", "there and back"), ("rollback", "begins again")])
+def test_on_servers_a_holder_is_stopped_around_the_swap(on_servers: Libraries, verb: str, other: str) -> None:
+    labels = _points(on_servers, verb)
+    for point in _around_the_swap(on_servers, verb)[1:]:
+        if labels[point - 1] != "before commit":
+            _stopped(on_servers, verb, point, other)
+
+
+@pytest.mark.parametrize(
+    ("verb", "fault", "other"),
+    [
+        ("finalize", Fault.HOLD, "begins again"),
+        ("rollback", Fault.HOLD, "retires"),
+        ("finalize", Fault.LOSE_ACK, "recovers"),
+        ("retire", Fault.LOSE_ACK, "recovers"),
+    ],
+)
+def test_on_servers_a_swap_is_lost_or_late(on_servers: Libraries, verb: str, fault: Fault, other: str) -> None:
+    for moment in range(0, len(OTHERS[other]) + 1, 2) if fault is Fault.HOLD else range(1):
+        _lost(on_servers, verb, fault, 1, other, moment)

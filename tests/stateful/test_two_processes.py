@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 
 from speakerdb.catalog import leases
 from speakerdb.errors import GateFailed, WritesFenced
 from speakerdb.service import SpeakerDB
+from speakerdb.testing.backends import FILES, Backend
 from speakerdb.testing.factories import fake_extract, silence, two_voices
 from speakerdb.testing.faults import SimulatedCrash
 from speakerdb.testing.machine_world import World, die
@@ -17,7 +18,21 @@ from speakerdb.testing.machine_world import World, die
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    with closing(World(batch_recordings=1)) as made:
+    """A small library."""
+    with _small(FILES) as made:
+        yield made
+
+
+@pytest.fixture
+def anywhere(backend: Backend) -> Iterator[World]:
+    """A small library on files, and one on real servers."""
+    with _small(backend) as made:
+        yield made
+
+
+@contextmanager
+def _small(backend: Backend) -> Iterator[World]:
+    with closing(World(backend=backend, batch_recordings=1)) as made:
         db = made.processes[0].db
         for name in ("one", "two"):
             db.add(None, two_voices(), recording_id=name, waveform=silence(20))
@@ -26,8 +41,8 @@ def world() -> Iterator[World]:
 
 
 @pytest.mark.parametrize("verb", ["rollback", "retire"])
-def test_a_reader_that_knows_the_alias_of_a_moment_ago_gets_its_answer(world: World, verb: str) -> None:
-    one, other = (process.db for process in world.processes)
+def test_a_reader_that_knows_the_alias_of_a_moment_ago_gets_its_answer(anywhere: World, verb: str) -> None:
+    one, other = (process.db for process in anywhere.processes)
     one.start_migration("v4", force=True)
     one.work()
     if verb == "rollback":
@@ -42,9 +57,9 @@ def test_a_reader_that_knows_the_alias_of_a_moment_ago_gets_its_answer(world: Wo
 
 
 @pytest.mark.parametrize("verb", ["rollback", "retire"])
-def test_a_reader_is_answered_at_every_point_of_a_question(world: World, verb: str) -> None:
+def test_a_reader_is_answered_at_every_point_of_a_question(anywhere: World, verb: str) -> None:
     """The index that it has just resolved is swapped out and dropped before it searches."""
-    one, other = world.processes
+    one, other = anywhere.processes
     for point in range(1, 12):
         if one.db.migration() is None or one.db.status().migration is None:
             target = "v4" if one.db.serving.resolve(fresh=True).generation.name == "v3" else "v3"
@@ -55,9 +70,10 @@ def test_a_reader_is_answered_at_every_point_of_a_question(world: World, verb: s
         other.db.serving.forget()
         other.arm(point, getattr(one.db, verb))
         assert other.db.match(speaker=speaker).matches
+        anywhere.check()
         if not other.disturbed:
-            getattr(one.db, verb)()
-        world.check()
+            return
+    raise AssertionError("a question has more points than that")
 
 
 def test_work_goes_on_while_another_process_finalizes(world: World) -> None:
@@ -149,8 +165,8 @@ def _add_unless_fenced(db: SpeakerDB, recording: str, outcomes: set[str]) -> Non
         outcomes.add("added")
 
 
-def test_a_voice_that_was_removed_is_no_answer_while_its_document_is_still_there(world: World) -> None:
-    one, other = (process.db for process in world.processes)
+def test_a_voice_that_was_removed_is_no_answer_while_its_document_is_still_there(anywhere: World) -> None:
+    one, other = (process.db for process in anywhere.processes)
     first, second = {each.recording_id: each.id for each in one.speakers()}.values()
     assert second in {match.id for match in other.match(speaker=first).matches}
     one.remove("two")

@@ -41,7 +41,7 @@ class Sizes:
     times: int
     sound_seconds: float
     library: tuple[int, ...] = (1_000, 10_000)
-    servers: ServerSizes = ServerSizes(5_000, 5, 100_000, 201, 2_000, 10_000, 8)
+    servers: ServerSizes = ServerSizes(3_000, 3, 100_000, 201, 2_000, 10_000, 8)
 
 
 FULL = Sizes(10_000, (1_000, 10_000, 50_000), (1_000, 10_000, 100_000), 101, 7, 5, 1800.0)

@@ -266,7 +266,8 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         default=None,
         repr=False,
-        description="SQLAlchemy address of the catalog, `sqlite:///…` or `postgresql+psycopg://…`; `catalog.db` in `data_dir` unless set.",
+        description="SQLAlchemy address of the catalog, `sqlite:///…` or `postgresql+psycopg://…`; `catalog.db` in `data_dir`"
+        " unless set.",
     )
     auto_upgrade: bool = Field(
         default=True, description="Upgrade the database's schema when it is opened. If off, run `speakerdb db upgrade`."

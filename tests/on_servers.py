@@ -23,7 +23,7 @@ def servers_backend(spare_databases: Spare, opensearch: OpenSearch) -> Backend:
     return Backend(spare_databases, opensearch)
 
 
-@pytest.fixture(scope="session", params=["files", "servers"])
+@pytest.fixture(scope="session", params=["files", pytest.param("servers", marks=pytest.mark.servers)])
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Files, and then real servers."""
     found: Backend = FILES if request.param == "files" else request.getfixturevalue("servers_backend")

@@ -188,15 +188,15 @@ class TakeOver:
         self._serving.forget()
 
     def _has_happened(self, lease: Lease) -> bool:
-        """Whether an earlier run came to its request and died before it could say so, or there never was a legacy index."""
+        """Whether an earlier run came to its request; it may have died before it could say so."""
         aliases, infos = self._index.aliases(), self._index.indices()
         if SERVING_ALIAS in infos or SERVING_ALIAS not in aliases:
             return False
         with self._catalog.read() as tx:
-            begun = adopting.begun(tx)
+            begun, ended = adopting.begun(tx), adopting.ever_adopted(tx)
         if begun is not None:
             self._conclude(lease, aliases[SERVING_ALIAS][0], None)
-        return True
+        return ended or begun is not None
 
     def _conclude(self, lease: Lease, index: str, copy: str | None) -> None:
         with self._catalog.job(lease) as tx:
@@ -220,7 +220,9 @@ class TakeOver:
             raise Conflict(
                 f"{SERVING_ALIAS!r} is an alias already; there is no legacy index.", hint="See `speakerdb status`."
             )
-        return self._open().describe(SERVING_ALIAS)
+        foreign = self._open()
+        foreign.check_replaceable(SERVING_ALIAS)
+        return foreign.describe(SERVING_ALIAS)
 
     def _plan(self, info: ForeignInfo, options: ImportOptions, *, dry_run: bool) -> Plan:
         plan = self._import.plan(info, options, dry_run=dry_run)

@@ -93,6 +93,11 @@ def begun(tx: Transaction) -> dict[str, str] | None:
     return None if last is None or last.kind != BEGUN else json.loads(last.data)
 
 
+def ever_adopted(tx: Transaction) -> bool:
+    """Whether a take-over came to its end."""
+    return tx.scalar(sa.select(events.c.id).where(events.c.kind == ADOPTED).limit(1)) is not None
+
+
 def only_from(tx: Transaction, generation: str, recipe: str, after: str, limit: int) -> list[str]:
     """Ids of speakers, in order and after one of them, that nothing but an index has told of: their vector has its recipe,
     and their recording no turns."""

@@ -238,20 +238,16 @@ class PostgreSQL:
         unsafe = [name for name in ("fsync", "full_page_writes") if getattr(row, name) == "off"]
         if unsafe:
             yield DoctorCheck(
-                "database durability", "warn", f"{' and '.join(unsafe)} off: a power failure can destroy the database",
+                "database safety", "warn", f"{' and '.join(unsafe)} off: a power failure can destroy the database",
                 f"Switch {' and '.join(unsafe)} on in the server's configuration.",
             )  # fmt: skip
         else:
-            yield DoctorCheck(
-                "database durability", "pass", f"what is acknowledged is on disk ({row.synchronous_commit})"
-            )
+            yield DoctorCheck("database safety", "pass", f"what is acknowledged is on disk ({row.synchronous_commit})")
         found = f"{row.used} of {row.max_connections} connections are in use"
         if row.used > 0.9 * int(row.max_connections):
-            yield DoctorCheck(
-                "database connections", "warn", found, "Raise max_connections on the server, or close some."
-            )
+            yield DoctorCheck("database clients", "warn", found, "Raise max_connections on the server, or close some.")
         else:
-            yield DoctorCheck("database connections", "pass", found)
+            yield DoctorCheck("database clients", "pass", found)
         yield DoctorCheck("database disk", "skipped", "it is the server's: its room cannot be seen from here")
 
     def _configure(self, connection: psycopg.Connection[Any], _record: Any) -> None:

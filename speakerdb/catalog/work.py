@@ -81,6 +81,7 @@ def enqueue_library(tx: Transaction, generation: str, now: int) -> int:
         sa.literal(0),
         sa.literal(now, sa.BigInteger),
     ).where(~current)
+    rows = rows.order_by(recordings.c.created_at, recordings.c.id)  # they are taken in the order of their numbers
     columns = ["recording_id", "generation", "reason", "priority", "state", "attempts", "updated_at"]
     statement = upsert(tx.dialect.name, work_items).from_select(columns, rows)
     changes = {name: statement.excluded[name] for name in columns[2:]}

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from speakerdb.cli.output import clean, console_for, document
-from speakerdb.errors import ConfigurationError, NotConfirmed
+from speakerdb.errors import ConfigurationError, IndexUnavailable, NotConfirmed
 
 if TYPE_CHECKING:
     from speakerdb.cli.logfile import LogFile
@@ -98,6 +98,13 @@ class Session:
 
         log_began(self.verb)
         return db
+
+    def look(self) -> SpeakerDB:
+        """The library, for who only looks at the database: also while the index cannot be asked, as `status` then says."""
+        try:
+            return self.open()
+        except IndexUnavailable:
+            return self.open(start=False)
 
     def _begin_log(self, folder: Path) -> None:
         from speakerdb.cli.logfile import LogFile

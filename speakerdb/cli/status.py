@@ -38,7 +38,7 @@ _AGO = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 def status(ctx: typer.Context, as_json: JsonFlag = False) -> None:
     """What serves, what runs, what waits and why, what is broken and the command that mends it."""
     session = Session.of(ctx, as_json)
-    with session.open() as db:
+    with session.look() as db:
         session.result(db.status(), show_status)
 
 
@@ -78,7 +78,7 @@ def events(
         until=None if until is None else _instant(until, now),
         migration=migration,
     )
-    with session.open() as db:
+    with session.look() as db:
         if entity is not None:
             where = replace(where, entity=db.overview.entity(_text(entity)))
         if follow:

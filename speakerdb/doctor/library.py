@@ -67,7 +67,8 @@ def _database(database: Database, facts: Facts) -> Iterator[DoctorCheck]:
             "`speakerdb db upgrade`" if known else "Install the speakerdb that upgraded it, or a newer one.",
         )  # fmt: skip
     else:
-        yield DoctorCheck("database", "pass", f"sound, schema revision {revision}")
+        sound = "" if database.path is None else "sound, "  # a server looks after its own files
+        yield DoctorCheck("database", "pass", f"{sound}schema revision {revision}")
         with database.read() as tx:
             facts.live = journal.live_generations(tx)
             facts.newest, facts.now = health.newest(tx), database.now()

@@ -15,7 +15,6 @@ from speakerdb.errors import ConfigurationError, IndexMissing
 from speakerdb.index.port import VectorIndex
 from speakerdb.types import AliasAction, Document
 
-
 COPY_PREFIX = "speakers_legacy_"
 """What the copies of legacy indices are called, before a number. They are blocked for writing on purpose."""
 
@@ -59,6 +58,9 @@ class ForeignIndex(Protocol):
     def holds(self, name: str, ids: Sequence[str]) -> set[str]:
         """Those of the ids that are there now, by the engine's own id."""
 
+    def check_replaceable(self, name: str) -> None:
+        """`ConfigurationError` in an engine in which nothing can be taken over; nothing was done then."""
+
     def block(self, name: str) -> None:
         """From now on nothing can be written to the index. Fine to repeat."""
 
@@ -100,6 +102,10 @@ class OwnIndices:
     def holds(self, name: str, ids: Sequence[str]) -> set[str]:
         """See the port."""
         return {id for id, document in self._index.fetch(name, ids).items() if not document.deleted}
+
+    def check_replaceable(self, name: str) -> None:
+        """Refused."""
+        self._refuse(name)
 
     def block(self, name: str) -> None:
         """Refused."""

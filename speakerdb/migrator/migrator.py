@@ -153,7 +153,6 @@ class Migrator:
                 if found.metadata == self._serving.metadata(wanted):
                     self._outcome.drop(lease, name)
             self._serving.make_index(wanted)
-            self._index.tune(self._serving.index_of(wanted), loading=True)
             with self._catalog.job(lease) as tx:
                 # No recording may slip in between the work that is queued here and the generations it sees as live.
                 leases.exclude_writers(tx)

@@ -39,7 +39,7 @@ class Verb:
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 MOST_POINTS = 6
-MOST_ON_SERVERS = 3
+MOST_ON_SERVERS = 2
 
 FINALIZE = Verb("started", ("migrate", "finalize", "--yes"), ("illegal-transition",))
 VERBS = (

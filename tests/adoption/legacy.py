@@ -127,6 +127,9 @@ class Foreign:
     def holds(self, name: str, ids: Sequence[str]) -> set[str]:
         return self._act("holds", lambda: set(ids) & self._raw(name).documents.keys())
 
+    def check_replaceable(self, name: str) -> None:
+        pass
+
     def block(self, name: str) -> None:
         self._act("block", lambda: setattr(self._raw(name), "blocked", True))
 

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from speakerdb.adoption import ImportOptions
-from speakerdb.catalog import adopting, schema, vectors
+from speakerdb.catalog import adopting, schema, vectors, work
 from speakerdb.errors import (
     AliasMissing,
     ConfigurationError,
@@ -207,6 +207,21 @@ def test_recordings_that_sql_knows(stage: Stage, old: Raw) -> None:
     with db.catalog.read() as tx:
         assert vectors.embeddings_of(tx, "v3", list(ids.values()))[ids["SPEAKER_00"]].recipe != "foreign:of_old"
     assert bring(db, name="of_old").kept == 2
+
+
+def test_what_somebody_is_extracting_is_left_to_them(stage: Stage, old: Raw) -> None:
+    del stage.cluster.indices[NAME]
+    db = stage.open(start=True)
+    stage.cluster.indices["of_old"] = old
+    db.add(None, [Turn(0, 9, "0"), Turn(10, 19, "1")], recording_id="0", waveform=silence(20))
+    ids = {speaker.label: speaker.id for speaker in db.speakers()}
+    old.documents = {ids[one.id]: replace(one, id=ids[one.id]) for one in old.documents.values() if one.id in ids}
+    with db.catalog.holding("work") as lease:
+        with db.catalog.job(lease) as tx:
+            assert len(work.take(tx, lease, 10)) == 1
+        assert bring(db, name="of_old").imported == 2
+        with db.catalog.read() as tx:
+            assert tx.scalar(sa.select(schema.work_items.c.state)) == "taken"
 
 
 def test_two_documents_of_one_speaker_do_not_take_turns(stage: Stage, old: Raw) -> None:
@@ -428,6 +443,8 @@ def test_a_document_from_the_future_is_overtaken_or_refused(stage: Stage) -> Non
     )
     report = db.adoption.imports.run("speakers_v3")
     assert (report.imported, reasons(report)) == (1, {"bad-version": 1})
+    with db.catalog.read() as tx:
+        assert vectors.newest_version(tx, "v3") > ahead, "and no projection is a conflict first"
     db.work()
     assert db.index.fetch("speakers_v3", ["a"])["a"].version > ahead
     assert not db.work().documents_written

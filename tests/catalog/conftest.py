@@ -39,7 +39,7 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
 def kind(request: pytest.FixtureRequest) -> str:
     """The kind of database."""
     return str(request.param)

@@ -8,7 +8,7 @@ from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.leases import Lease
 from speakerdb.catalog.work import Item
 from speakerdb.errors import MediaMissing, WorkerDied
-from tests.catalog.conftest import add
+from tests.catalog.conftest import Clock, add
 
 
 @pytest.fixture
@@ -158,3 +158,16 @@ def _succeed(catalog: Catalog, lease: Lease) -> Lease:
     with catalog.job(successor) as tx:
         work.reclaim(tx, successor, catalog.now())
     return successor
+
+
+def test_a_migration_takes_recordings_in_the_order_they_came(catalog: Catalog, clock: Clock, lease: Lease) -> None:
+    names_in_order = [f"r{number}" for number in (3, 1, 4, 2, 5)]
+    for name in names_in_order:
+        add(catalog, name)
+        clock.pass_seconds(1)
+    with catalog.job() as tx:
+        tx.exec_driver_sql(
+            "UPDATE recordings SET content_version = 2 WHERE id = 'r3'"
+        )  # what it does to the table's order
+        work.enqueue_library(tx, "v4", catalog.now())
+    assert names(take(catalog, lease, without=["v3"])) == names_in_order

@@ -161,7 +161,7 @@ def test_a_file_that_is_no_database(cli: CommandLine) -> None:
 
 
 def test_a_database_of_something_else(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPEAKERDB_DATABASE_URL", "postgresql://localhost/x")
+    monkeypatch.setenv("SPEAKERDB_DATABASE_URL", "oracle://localhost/x")
     cli.refused("status", code="configuration", exit_code=2)
     monkeypatch.setenv("SPEAKERDB_DATABASE_URL", "not an address")
     cli.refused("status", code="configuration", exit_code=2)
@@ -315,7 +315,7 @@ def test_a_database_that_can_only_be_read(cli: CommandLine, monkeypatch: pytest.
 READ_ONLY = """
 import os, sys, logging.handlers
 from speakerdb.cli.main import main
-import speakerdb.service, speakerdb.catalog.upgrade, speakerdb.models.spectral, alembic.command, alembic.config
+import speakerdb.service, speakerdb.catalog.upgrade, speakerdb.index.embedded, speakerdb.models.spectral, alembic.command, alembic.config
 if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)

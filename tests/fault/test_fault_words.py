@@ -37,7 +37,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         (["media", "accept", NOT_TEXT], 3),
         (["media", "relocate", NOT_TEXT, "/"], 4),
         (["explain", NOT_TEXT], 3),
-        (["migrate", "retry", "--code", NOT_TEXT], 2),
+        (["migrate", "retry", "--code", NOT_TEXT], 4),
         (["recordings", "list", "--limit", "9" * 30], 2),
         (["speakers", "list", "--limit", "9" * 30], 2),
         (["speakers", "show", "x", "--turns", "9" * 30], 2),

@@ -23,8 +23,9 @@ SEARCHING = ("test_matcher", "test_migration", "test_projector")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    kinds = ["sqlite", "postgresql", *(["servers"] if metafunc.module.__name__ in SEARCHING else [])]
-    metafunc.parametrize("catalogs", kinds, indirect=True)
+    kinds = ["postgresql", *(["servers"] if metafunc.module.__name__ in SEARCHING else [])]
+    real = [pytest.param(kind, marks=pytest.mark.servers) for kind in kinds]
+    metafunc.parametrize("catalogs", ["sqlite", *real], indirect=True)
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,8 @@ from speakerdb.testing.index_oracle import DIMENSION, C, R, W, document, outcome
 from speakerdb.testing.servers.opensearch import OpenSearch, fresh_prefix
 from speakerdb.types import AliasAction
 
+pytestmark = pytest.mark.servers
+
 Open = Callable[..., OpenSearchIndex]
 
 
@@ -254,8 +256,9 @@ def test_actions_mean_what_they_mean_one_after_the_other(index: OpenSearchIndex)
     ):
         with pytest.raises(AliasMoved):
             index.update_aliases([*actions, add("n", "a")])
-    with pytest.raises(IndexMissing):
-        index.update_aliases([add("n", "w")])
+    for actions in ([add("n", "w")], [add("n", "absent"), remove("n", "absent")]):
+        with pytest.raises(IndexMissing):
+            index.update_aliases(actions)
     index.update_aliases([remove("t", "absent", must_exist=False), remove("w", "a"), add("r", "a")])
     assert dict(index.aliases()) == {"r": ("a",)}
 

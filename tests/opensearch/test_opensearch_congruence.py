@@ -16,6 +16,8 @@ from speakerdb.testing.index_oracle import TOLERANCE, vectors
 from speakerdb.testing.servers.opensearch import OpenSearch, fresh_prefix
 from speakerdb.types import AliasAction, Document, Filter, Hit, Kind
 
+pytestmark = pytest.mark.servers
+
 DIMENSION = 32
 COUNT = 1200
 FILTERS = [

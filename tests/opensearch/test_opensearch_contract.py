@@ -16,6 +16,8 @@ from speakerdb.testing.index_contract import IndexContract
 from speakerdb.testing.index_machine import index_machine
 from speakerdb.testing.servers.opensearch import OpenSearch
 
+pytestmark = pytest.mark.servers
+
 
 class TestOpenSearch(IndexContract):
     @pytest.fixture
@@ -35,5 +37,5 @@ def test_random_operations(opensearch: OpenSearch) -> None:
             opensearch.remove(prefix)
 
     machine = index_machine(empty_index).TestCase
-    machine.settings = settings(settings(), max_examples=5, stateful_step_count=20)
+    machine.settings = settings(settings(), max_examples=8, stateful_step_count=20)
     machine().runTest()

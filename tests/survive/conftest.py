@@ -12,7 +12,10 @@ from survive_kit import Place, Told
 from survive_proxies import HttpProxy, TcpProxy
 
 from speakerdb.testing.servers.opensearch import OpenSearch, OpenSearchServer
-from speakerdb.testing.servers.postgres import Databases, PostgresServer
+from speakerdb.testing.servers.postgres import PostgresServer
+from tests.on_postgres import Spare, spare_databases
+
+__all__ = ["spare_databases"]
 
 
 @pytest.fixture
@@ -22,9 +25,17 @@ def told() -> Told:
 
 
 @pytest.fixture
-def place(tmp_path: Path, postgres: Databases, opensearch: OpenSearch, opensearch_prefix: str) -> Iterator[Place]:
+def database(spare_databases: Spare) -> Iterator[str]:
+    """The address of a database on the shared PostgreSQL that holds nothing."""
+    url = spare_databases.lend()
+    yield url
+    spare_databases.give_back(url)
+
+
+@pytest.fixture
+def place(tmp_path: Path, database: str, opensearch: OpenSearch, opensearch_prefix: str) -> Iterator[Place]:
     """A library on the shared servers."""
-    with closing(Place(tmp_path, postgres.new_database(), opensearch.url, opensearch_prefix)) as found:
+    with closing(Place(tmp_path, database, opensearch.url, opensearch_prefix)) as found:
         yield found
 
 
@@ -43,9 +54,9 @@ def proxied(place: Place, proxy: HttpProxy) -> Place:
 
 
 @pytest.fixture
-def on_own_search(tmp_path: Path, postgres: Databases, own_opensearch: OpenSearchServer) -> Iterator[Place]:
+def on_own_search(tmp_path: Path, database: str, own_opensearch: OpenSearchServer) -> Iterator[Place]:
     """A library whose OpenSearch the test may stop."""
-    with closing(Place(tmp_path, postgres.new_database(), own_opensearch.url, "survive-")) as found:
+    with closing(Place(tmp_path, database, own_opensearch.url, "survive-")) as found:
         yield found
 
 

@@ -5,6 +5,7 @@ Each ends in one error that says what to do, and in nothing that was half done.
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import ssl
@@ -18,6 +19,8 @@ import pytest
 from survive_kit import Place, Told, codes
 from survive_proxies import Answer, Exchange, HttpProxy
 
+from speakerdb.cli import session
+from speakerdb.cli.main import main
 from speakerdb.errors import IndexUnavailable
 from speakerdb.testing.servers.opensearch import OpenSearch
 
@@ -62,6 +65,27 @@ def test_nobody_listens(place: Place) -> None:
     assert "cannot be reached" in refused(place, "opensearch.hosts", hosts=(f"http://127.0.0.1:{port}",)).message
 
 
+def test_status_and_events_can_be_seen_while_nobody_answers(
+    place: Place, told: Told, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They begin a process of their own, which cannot ask the cluster at its start either."""
+    db = place.open()
+    told.add(db, "one")
+    told.settled(db)
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port = one.getsockname()[1]
+    given = place.settings(search=QUICK | {"hosts": (f"http://127.0.0.1:{port}",)})
+    monkeypatch.setattr(session.Session, "settings", lambda _: given)
+    assert main(["status", "--json"]) == 0
+    seen = json.loads(capsys.readouterr().out)
+    assert (seen["recordings"], seen["serving"]) == (1, "?")
+    assert "index-unavailable" in [problem["code"] for problem in seen["problems"]]
+    assert main(["events", "--json"]) == 0
+    assert "recording-added" in capsys.readouterr().out
+    assert main(["work", "--json"]) == IndexUnavailable.exit_code
+    assert "opensearch.hosts" in capsys.readouterr().out
+
+
 LOGIN = {"username": "ada", "password": SECRET}
 PLANS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "401": (answers(401, b"Unauthorized", {"content-type": "text/plain"}), "opensearch.password", LOGIN),
@@ -75,7 +99,7 @@ PLANS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "a redirection": (answers(302, b"", HTML | {"location": "/login"}), "", {}),
     "an empty answer": (answers(200, b""), "", {}),
     "half an answer": (answers(200, b'{"speakers_v3": {"ali'), "opensearch.hosts", {}),
-    "JSON of something else": (answers(200, b"[1, 2]"), "", {}),
+    "JSON of something else": (answers(200, b"[1, 2]"), "opensearch.hosts", {}),
     "too many requests": (answers(429, b'{"error":{"type":"circuit_breaking_exception"},"status":429}'), "_cluster/health", {}),
 }  # fmt: skip
 

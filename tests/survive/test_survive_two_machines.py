@@ -58,10 +58,12 @@ def works(db: SpeakerDB) -> bool:
     try:
         db.work()
     except LeaseHeld as error:
-        assert (error.code, error.exit_code, error.transient) == ("lease-held", 5, True)
-        assert error.details["holder"] in error.message
-        return False
-    return True
+        held = error
+    else:
+        return True
+    assert (held.code, held.exit_code, held.transient) == ("lease-held", 5, True)
+    assert held.details["holder"] in held.message
+    return False
 
 
 def test_while_one_works_the_other_is_told_who_it_is(

@@ -16,6 +16,11 @@ _LATE_HINT = "It may still be carried out. See `speakerdb status` for what serve
 def change(client: Client, actions: Sequence[AliasAction]) -> None:
     """See the port's `update_aliases`."""
     changes = _net(client, actions)
+    # What is added and taken back again is in no request; it must name an index all the same.
+    added = {(client.made(each.alias), client.wired(each.index)) for each in actions if each.verb == "add"}
+    taken_back = {index for alias, index in added if "add" not in changes[alias, index][-1]}
+    if taken_back and (absent := taken_back - _concrete(client)):
+        raise IndexMissing(f"There is no index {', '.join(map(client.ours, sorted(absent)))} to give an alias.")
     while changes:
         try:
             _send(client, [each for pair in changes.values() for each in pair])
@@ -121,8 +126,12 @@ def _remove(alias: str, index: str, *, must_exist: bool) -> dict[str, Any]:
 
 def _absent(client: Client, changes: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> list[tuple[str, str]]:
     """The changes whose index is no concrete index."""
-    concrete = client.ask("GET", f"/{client.pattern}/_mapping", params={"expand_wildcards": "all"})
+    concrete = _concrete(client)
     return [key for key in changes if key[1] not in concrete]
+
+
+def _concrete(client: Client) -> set[str]:
+    return set(client.ask("GET", f"/{client.pattern}/_mapping", params={"expand_wildcards": "all"}))
 
 
 def _refuse(

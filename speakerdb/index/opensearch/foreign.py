@@ -100,6 +100,9 @@ class ForeignIndices:
                 raise IndexUnavailable(f"A document of the index {wired} cannot be read.", hint="Run it again.")
         return {one["_id"] for one in answer["docs"] if one.get("found")}
 
+    def check_replaceable(self, name: str) -> None:
+        """See the port. In a cluster everything can."""
+
     def block(self, name: str) -> None:
         """See the port. It is waited for what is being written: after the answer nothing comes any more."""
         wired = self._client.wired(name)

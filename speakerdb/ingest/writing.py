@@ -162,7 +162,7 @@ class PartWriter:
         if self._dry_run:
             ids = {turn.speaker: TO_BE_MADE for turn in turns} | {label: one.id for label, one in before.items()}
         else:
-            ids = self._store(plan, before, queued)
+            ids = self._store(plan, before)
         written = Written(AddReport(plan.row.id, plan.outcome, len(turns), ids, plan.ready.seconds, queued))
         written.without_speaker = plan.ready.without_speaker
         self._say(plan, before, written)
@@ -195,9 +195,10 @@ class PartWriter:
             return self._live
         return tuple(name for name in self._live if not adopting.complete(self._tx, name, [plan.row.id]))
 
-    def _store(self, plan: Plan, before: Mapping[str, Voice], queued: Sequence[str]) -> dict[str, str]:
+    def _store(self, plan: Plan, before: Mapping[str, Voice]) -> dict[str, str]:
         """Write the recording's row and turns, and queue it; speaker ids by label."""
         tx, now, row, known, turns = self._tx, self._now, plan.row, plan.known, plan.ready.turns
+        queued = self._to_queue(plan, before)
         ids = {label: voice.id for label, voice in before.items()}
         gone: list[str] = []
         lost: list[dict[str, str | None]] = []

@@ -315,7 +315,8 @@ def test_a_database_that_can_only_be_read(cli: CommandLine, monkeypatch: pytest.
 READ_ONLY = """
 import os, sys, logging.handlers
 from speakerdb.cli.main import main
-import speakerdb.service, speakerdb.catalog.upgrade, speakerdb.index.embedded, speakerdb.models.spectral, alembic.command, alembic.config
+import speakerdb.service, speakerdb.catalog.upgrade, speakerdb.index.embedded, speakerdb.models.spectral
+import alembic.command, alembic.config
 if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)

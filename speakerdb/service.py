@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -147,9 +148,12 @@ class SpeakerDB:
             fence_patience=6 * settings.fence_seconds,
             clock=clock,
         )
-        try:
+        with ExitStack() as given_up:
+            given_up.callback(catalog.close)
             catalog.prepare(auto_upgrade=settings.auto_upgrade)
-            opened_index = index or open_index(settings)
+            if index is None:
+                index = open_index(settings)
+                given_up.callback(index.close)
             executor = executor or make_executor(settings.executor, settings.workers)
             load = load_embedder or Loader(
                 settings.device,
@@ -159,12 +163,10 @@ class SpeakerDB:
                 settings.models_folder,
                 settings.models.keep,
             )
-            opened = cls(settings, catalog, opened_index, executor, load)
+            opened = cls(settings, catalog, index, executor, load)
             if start:
                 opened._first_start()
-        except SpeakerDBError:
-            catalog.close()
-            raise
+            given_up.pop_all()
         return opened
 
     @staticmethod

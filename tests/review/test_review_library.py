@@ -1,16 +1,17 @@
 """What a review found: ids, queues of generations that ended, in-memory sound, lost databases. One finding a test."""
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from speakerdb import matcher, worker
+from speakerdb import matcher, service, worker
 from speakerdb.catalog import database
-from speakerdb.errors import MediaMissing, ModelUnavailable, NotFound, SpeakerDBError
+from speakerdb.errors import IndexUnavailable, MediaMissing, ModelUnavailable, NotFound, SpeakerDBError
 from speakerdb.executors import InlineExecutor
 from speakerdb.extraction.extract import Extracted, Task
+from speakerdb.index.embedded import EmbeddedIndex
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import FakeExecutor, fake_extract, fake_settings, fake_vector, silence, two_voices
 from speakerdb.types import Turn, Waveform
@@ -193,3 +194,23 @@ def test_a_library_larger_than_one_statement_can_hold_is_listed(db: SpeakerDB, m
     assert sorted(view.id for view in db.speakers()) == sorted(ids)
     assert {state for view in db.speakers() for state in view.generations.values()} == {"embedded"}
     assert [answer.query for answer in db.match_many(ids)] == ids
+
+
+def test_opening_that_fails_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+
+    class Broken(EmbeddedIndex):
+        def aliases(self) -> dict[str, tuple[str, ...]]:
+            raise IndexUnavailable("No answer.")
+
+        def close(self) -> None:
+            closed.append("index")
+            super().close()
+
+    monkeypatch.setattr(service, "open_index", lambda settings: Broken(settings.index_path))
+    with pytest.raises(IndexUnavailable):
+        SpeakerDB.open(fake_settings(tmp_path))
+    assert closed == ["index"]
+    with pytest.raises(IndexUnavailable), closing(Broken(tmp_path / "mine.db")) as mine:
+        SpeakerDB.open(fake_settings(tmp_path), index=mine)
+    assert closed == ["index", "index"], "whoever opened it closes it"

@@ -115,11 +115,13 @@ class Day:
 ELSEWHERE = {
     "demo": "tests/cli/test_demo.py and test_demo_acceptance.py",
     "doctor": "tests/doctor",
+    "index import": "tests/adoption, of an index whose database was lost",
+    "index adopt": "tests/adoption, of another application's index",
     "models fetch": "tests/models, with a hub that is not one",
     "models pack": "tests/models",
     "models install": "tests/models",
 }
-"""Verbs that need torch, or a hub, and where they are run."""
+"""Verbs that need torch, a hub, or an index of somebody else's, and where they are run."""
 
 
 def verbs(group: Any = None, prefix: str = "") -> Iterator[str]:

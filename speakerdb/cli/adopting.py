@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from speakerdb.reports.adopting import AdoptReport, ImportProgress, ImportReport
 
 MAX_MAP_BYTES = 1_000_000
+Report = TypeVar("Report")
 
 GenerationOption = Annotated[
     str | None,
@@ -81,17 +83,16 @@ def import_(
     options = _options(generation, field, fields, library, known_only, assume_seconds, extract_again)
     with session.open(start=False) as db:
         imports = db.adoption.imports
-        if dry_run or not yes:
-            if not dry_run:
-                session.check_terminal()
-            report = imports.run(index, options, dry_run=True, on_progress=lambda at: _tell(session, at))
-            if dry_run:
-                session.result(report, show_import)
-                return
-            session.show(lambda console: show_import(console, report))
-            session.confirm(f"Read {plural(report.imported, 'vector')} into the database?", yes=yes)
-        report = imports.run(index, options, on_progress=lambda at: _tell(session, at))
-        session.result(report, show_import)
+
+        def look() -> ImportReport:
+            return imports.run(index, options, dry_run=True, on_progress=lambda at: _tell(session, at))
+
+        def question(report: ImportReport) -> str:
+            return f"Read {plural(report.imported, 'vector')} into the database?"
+
+        if _agreed(session, look, show_import, question, dry_run=dry_run, yes=yes):
+            report = imports.run(index, options, on_progress=lambda at: _tell(session, at))
+            session.result(report, show_import)
 
 
 def adopt(
@@ -129,17 +130,39 @@ def adopt(
         if give_up:
             session.result(takeover.give_up(), show_adoption)
             return
-        if dry_run or not yes:
-            if not dry_run:
-                session.check_terminal()
-            preview = takeover.preview(options, on_progress=lambda at: _tell(session, at))
-            if dry_run:
-                session.result(preview, show_adoption)
-                return
-            session.show(lambda console: show_adoption(console, preview))
-            session.confirm("Stop whatever writes this index, and take its place?", yes=yes)
-        report = takeover.run(options, leave=leave or (), on_progress=lambda at: _tell(session, at))
-        session.result(report, show_adoption)
+
+        def look() -> AdoptReport:
+            return takeover.preview(options, on_progress=lambda at: _tell(session, at))
+
+        def question(_: AdoptReport) -> str:
+            return "Stop whatever writes this index, and take its place?"
+
+        if _agreed(session, look, show_adoption, question, dry_run=dry_run, yes=yes):
+            report = takeover.run(options, leave=leave or (), on_progress=lambda at: _tell(session, at))
+            session.result(report, show_adoption)
+
+
+def _agreed(
+    session: Session,
+    look: Callable[[], Report],
+    show: Callable[[Console, Report], None],
+    question: Callable[[Report], str],
+    *,
+    dry_run: bool,
+    yes: bool,
+) -> bool:
+    """Whether to go on: what would be done is looked at and shown first, unless the answer is known to be yes."""
+    if yes and not dry_run:
+        return True
+    if not dry_run:
+        session.check_terminal()
+    report = look()
+    if dry_run:
+        session.result(report, show)
+        return False
+    session.show(lambda console: show(console, report))
+    session.confirm(question(report), yes=yes)
+    return True
 
 
 def _options(

@@ -56,13 +56,9 @@ class OpenSearchIndex:
             raise InvalidInput("An index needs a name and a dimension of at least 1.")
         client, wired = self._client, self._client.made(name)
         given = checked_metadata(name, metadata)
-        seconds = f"{client.settings.timeout_seconds:g}s"
         try:
             answer = client.send(
-                "PUT",
-                f"/{wired}",
-                index_body(client.settings, dimension, given),
-                params={"timeout": seconds, "cluster_manager_timeout": seconds},
+                "PUT", f"/{wired}", index_body(client.settings, dimension, given), params=client.patience
             )
         except Refusal as refusal:
             if refusal.kind not in ("resource_already_exists_exception", "invalid_index_name_exception"):
@@ -96,8 +92,8 @@ class OpenSearchIndex:
                     raise refusal.translated(f"Removing the index {name}") from refusal
 
     def _mappings(self) -> Mapping[str, Any]:
-        """The mappings of all concrete indices of ours, open or closed, by their names on the wire."""
-        found = self._client.ask("GET", f"/{self._client.pattern}/_mapping", params={"expand_wildcards": "all"})
+        """The mappings of all indices that hold documents, by their names on the wire."""
+        found = self._client.concrete()
         return {name: told["mappings"] for name, told in found.items() if name != self._client.token_place}
 
     def indices(self) -> Mapping[str, IndexInfo]:

@@ -19,7 +19,7 @@ def change(client: Client, actions: Sequence[AliasAction]) -> None:
     # What is added and taken back again is in no request; it must name an index all the same.
     added = {(client.made(each.alias), client.wired(each.index)) for each in actions if each.verb == "add"}
     taken_back = {index for alias, index in added if "add" not in changes[alias, index][-1]}
-    if taken_back and (absent := taken_back - _concrete(client)):
+    if taken_back and (absent := taken_back - client.concrete().keys()):
         raise IndexMissing(f"There is no index {', '.join(map(client.ours, sorted(absent)))} to give an alias.")
     while changes:
         try:
@@ -70,15 +70,8 @@ def _make(client: Client, place: str) -> None:
 
 def _send(client: Client, actions: Sequence[Mapping[str, Any]]) -> None:
     """One request, never sent twice: a second one could undo what somebody did in between."""
-    seconds = f"{client.settings.timeout_seconds:g}s"
     try:
-        answer = client.send(
-            "POST",
-            "/_aliases",
-            {"actions": actions},
-            params={"timeout": seconds, "cluster_manager_timeout": seconds},
-            repeat=False,
-        )
+        answer = client.send("POST", "/_aliases", {"actions": actions}, params=client.patience, repeat=False)
     except BackendError as error:
         raise type(error)(error.message, hint=f"{error.hint} {_LATE_HINT}", **error.details) from error
     if answer.get("acknowledged") is not True:
@@ -126,12 +119,8 @@ def _remove(alias: str, index: str, *, must_exist: bool) -> dict[str, Any]:
 
 def _absent(client: Client, changes: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]) -> list[tuple[str, str]]:
     """The changes whose index is no concrete index."""
-    concrete = _concrete(client)
+    concrete = client.concrete()
     return [key for key in changes if key[1] not in concrete]
-
-
-def _concrete(client: Client) -> set[str]:
-    return set(client.ask("GET", f"/{client.pattern}/_mapping", params={"expand_wildcards": "all"}))
 
 
 def _refuse(

@@ -12,7 +12,7 @@ import random
 import re
 import ssl
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -152,6 +152,17 @@ class Client:
 
     # Requests
 
+    @property
+    def patience(self) -> Mapping[str, str]:
+        """Parameters of a request that changes the cluster's state: how long it waits for all nodes."""
+        seconds = f"{self.settings.timeout_seconds:g}s"
+        return {"timeout": seconds, "cluster_manager_timeout": seconds}
+
+    def concrete(self) -> Mapping[str, Any]:
+        """All concrete indices under our names, open or closed: by their names on the wire, what is told of their mappings."""
+        found: Mapping[str, Any] = self.ask("GET", f"/{self.pattern}/_mapping", params={"expand_wildcards": "all"})
+        return found
+
     def ask(
         self,
         method: str,
@@ -161,11 +172,10 @@ class Client:
         params: Mapping[str, str] | None = None,
         content: str = JSON,
         repeat: bool = True,
-        busy: Collection[int] = BUSY,
     ) -> Any:
         """One request; the answer's JSON. Every error is one of ours, chained. See `send`."""
         try:
-            return self.send(method, path, body, params=params, content=content, repeat=repeat, busy=busy)
+            return self.send(method, path, body, params=params, content=content, repeat=repeat)
         except Refusal as refusal:
             raise refusal.translated(f"{method} {path.partition('?')[0][:200]}") from refusal
 
@@ -178,11 +188,10 @@ class Client:
         params: Mapping[str, str] | None = None,
         content: str = JSON,
         repeat: bool = True,
-        busy: Collection[int] = BUSY,
     ) -> Any:
         """One request; the answer's JSON, an object. `Refusal` for an answer that says no.
 
-        Tried again for `retry_seconds` while the cluster is away or answers one of the statuses in `busy`, with growing
+        Tried again for `retry_seconds` while the cluster is away or answers one of the statuses in `BUSY`, with growing
         random pauses, in turn at all hosts. With `repeat=False` it is sent once, whatever happens: only where no
         connection came about, and so nothing was sent, is another one tried.
         """
@@ -195,7 +204,7 @@ class Client:
                 if away.final or not (repeat or away.unsent) or not pause(attempt, deadline):
                     raise away.error from away.__cause__
             except Refusal as refusal:
-                retried = repeat and refusal.status in busy and refusal.kind != "cluster_block_exception"
+                retried = repeat and refusal.status in BUSY and refusal.kind != "cluster_block_exception"
                 if not retried or not pause(attempt, deadline):
                     raise
         raise AssertionError

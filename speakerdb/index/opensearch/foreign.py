@@ -27,8 +27,6 @@ class ForeignIndices:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        seconds = f"{client.settings.timeout_seconds:g}s"
-        self._patience = {"timeout": seconds, "cluster_manager_timeout": seconds}
 
     def describe(self, name: str) -> ForeignInfo:
         """See the port."""
@@ -106,7 +104,7 @@ class ForeignIndices:
     def block(self, name: str) -> None:
         """See the port. It is waited for what is being written: after the answer nothing comes any more."""
         wired = self._client.wired(name)
-        answer = self._client.ask("PUT", f"/{wired}/_block/write", params=self._patience)
+        answer = self._client.ask("PUT", f"/{wired}/_block/write", params=self._client.patience)
         taken = answer.get("acknowledged") and answer.get("shards_acknowledged")
         if not taken and not self.describe(name).blocked:  # one that stands already is not acknowledged again
             raise IndexUnavailable(f"The write block of {name!r} did not take effect everywhere.", hint="Run it again.")
@@ -114,14 +112,14 @@ class ForeignIndices:
     def unblock(self, name: str) -> None:
         """See the port."""
         wired = self._client.wired(name)
-        self._client.ask("PUT", f"/{wired}/_settings", {"index.blocks.write": None}, params=self._patience)
+        self._client.ask("PUT", f"/{wired}/_settings", {"index.blocks.write": None}, params=self._client.patience)
 
     def copy(self, name: str, to: str) -> None:
         """See the port. The copy shares its files with the index, stays blocked, and is waited for."""
         wired, target = self._client.wired(name), self._client.made(to)
         self._client.ask(
             "PUT", f"/{wired}/_clone/{target}", {"settings": {"index.blocks.write": True}},
-            params=self._patience | {"wait_for_active_shards": "1"}, repeat=False,
+            params={**self._client.patience, "wait_for_active_shards": "1"}, repeat=False,
         )  # fmt: skip
 
     def replace(self, name: str, actions: Sequence[AliasAction]) -> None:
@@ -132,7 +130,7 @@ class ForeignIndices:
             if action.verb == "remove":
                 what["must_exist"] = action.must_exist
             body.append({action.verb: what})
-        answer = self._client.ask("POST", "/_aliases", {"actions": body}, params=self._patience, repeat=False)
+        answer = self._client.ask("POST", "/_aliases", {"actions": body}, params=self._client.patience, repeat=False)
         if answer.get("acknowledged") is not True:
             raise IndexUnavailable("Not all nodes have taken over a change of aliases in time.", hint="Run it again.")
 

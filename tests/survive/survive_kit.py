@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,11 +145,11 @@ def vector_of(db: SpeakerDB, generation: str, speaker: str) -> FloatArray:
     return fake_vector(f"{generation}/{speaker}/1", db.generations[generation].dimension)
 
 
-def wait_for(happened: Callable[[], object], what: str) -> None:
-    """Waits until it is so; fails where it never is."""
+def wait_for(happened: Callable[[], object], what: str, meanwhile: Sequence[object] = ()) -> None:
+    """Waits until it is so; fails where it never is, with the last of what was met `meanwhile`."""
     late = time.monotonic() + PATIENCE
     while not happened():
-        assert time.monotonic() < late, f"{what} did not happen"
+        assert time.monotonic() < late, f"{what} did not happen: {list(meanwhile[-3:])}"
         time.sleep(0.02)
 
 

@@ -51,18 +51,21 @@ def holder_of(cluster: Cluster, index: str) -> OpenSearchServer:
 def until_it_works(db: SpeakerDB) -> None:
     """What a service does with an error that is transient: the same again."""
 
+    refusals: list[IndexUnavailable] = []
+
     def worked() -> bool:
         try:
             db.work()
-        except IndexUnavailable:
+        except IndexUnavailable as error:
+            refusals.append(error)
             return False
         return True
 
-    wait_for(worked, "work with two nodes")
+    wait_for(worked, "work with two nodes", refusals)
 
 
 def all_copies_are_there(cluster: Cluster) -> None:
-    """Waits until every copy of every shard is on a node again."""
+    """Waits until every copy of every shard is on a node (again): a shard whose only whole copy is lost is lost."""
     cluster.start()
     cluster.nodes[0].ask("GET", "/_cluster/health?wait_for_status=green&timeout=60s", seconds=70.0)
 
@@ -78,6 +81,7 @@ def test_nothing_is_lost_with_a_node(on_cluster: Place, cluster: Cluster, told: 
     # During a drain, the node with the primary copy of what is written.
     told.remove(db, "two")
     told.add(db, "four", "five", "six")
+    all_copies_are_there(cluster)
     lost = holder_of(cluster, "survive-speakers_v3")
     killing.at = ("five", lost)
     until_it_works(db)
@@ -93,6 +97,7 @@ def test_nothing_is_lost_with_a_node(on_cluster: Place, cluster: Cluster, told: 
     # During a migration, the node with the primary copy of the target.
     db.start_migration("v4", force=True)
     told.add(db, "seven", "eight")
+    all_copies_are_there(cluster)
     lost = holder_of(cluster, "survive-speakers_v4")
     killing.at = ("eight", lost)
     until_it_works(db)

@@ -9,7 +9,7 @@ from typing import Literal
 from speakerdb.catalog import journal, work
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.leases import Lease
-from speakerdb.errors import IndexMissing, SpeakerDBError
+from speakerdb.errors import BackendError, IndexMissing, SpeakerDBError
 from speakerdb.extraction import Extraction, StepReport
 from speakerdb.extraction.drain import LEASE_NAME
 from speakerdb.migrator import Migrator
@@ -123,14 +123,18 @@ class Worker:
             return [self._generations[name] for name in journal.live_generations(tx)]
 
     def _project(self, *, settle: bool) -> ProjectionReport:
+        """Every live generation, whatever is the matter with the index of another; then the first error."""
         total = ProjectionReport()
+        failed: list[BackendError] = []
         for generation in self._live():
             try:
                 total += self._projector.settle(generation) if settle else self._projector.drain(generation)
-            except IndexMissing:
+            except BackendError as error:
                 # Its migration may have ended between the two statements; otherwise the index is really gone.
-                if generation in self._live():
-                    raise
+                if not isinstance(error, IndexMissing) or generation in self._live():
+                    failed.append(error)
+        if failed:
+            raise failed[0]
         return total
 
     def _paused(self) -> bool:

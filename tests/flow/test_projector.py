@@ -78,3 +78,16 @@ def test_a_second_drain_writes_nothing(db: SpeakerDB) -> None:
     before = {d.id: d.version for d in db.index.scan("speakers_v3")}
     assert db.work().documents_written == 0
     assert {d.id: d.version for d in db.index.scan("speakers_v3")} == before
+
+
+def test_an_index_that_is_gone_keeps_no_other_from_its_documents(db: SpeakerDB) -> None:
+    add(db, "one")
+    db.work()
+    db.start_migration("v4", force=True)
+    add(db, "two")
+    db.index.drop(db.serving.index_of(db.generations["v3"]))
+    with pytest.raises(IndexMissing):
+        db.work()
+    assert db.progress("v4").documents_waiting == 0
+    db.index.refresh("speakers_v4")
+    assert db.index.indices()["speakers_v4"].documents == 4

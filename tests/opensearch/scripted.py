@@ -11,6 +11,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
+
+from speakerdb.errors import SpeakerDBError
+from speakerdb.index.opensearch.adapter import OpenSearchIndex
+from speakerdb.settings import OpenSearchSettings
+
 
 @dataclass
 class Asked:
@@ -42,28 +48,37 @@ def error(status: int, kind: str, reason: str = "why", **more: Any) -> Answer:
     return Answer(status, {"error": {"root_cause": [told], **told}, "status": status})
 
 
-class Scripted:
-    """Answers in turn; after the last one with a script that never ends."""
+GREETING = Answer(200, {"version": {"distribution": "opensearch", "number": "3.6.0"}})
 
-    def __init__(self, *answers: Answer | Callable[[Asked], Answer]) -> None:
+
+class Scripted:
+    """Answers in turn, the last one again and again; the question what it is, with `greeting`."""
+
+    def __init__(self, *answers: Answer | Callable[[Asked], Answer], greeting: Answer = GREETING) -> None:
+        self.greeting = greeting
         self.asked: list[Asked] = []
         self.answers = list(answers)
         self.url = ""
         self.released = threading.Event()
 
     def next(self, asked: Asked) -> Answer:
+        if asked.path == "/":
+            return self.greeting
         self.asked.append(asked)
         found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return found(asked) if callable(found) else found
 
 
 @contextmanager
-def serving(*answers: Answer | Callable[[Asked], Answer], tls: ssl.SSLContext | None = None) -> Iterator[Scripted]:
+def serving(
+    *answers: Answer | Callable[[Asked], Answer], tls: ssl.SSLContext | None = None, greeting: Answer = GREETING
+) -> Iterator[Scripted]:
     """A server for the length of a `with`; behind TLS with a server's context."""
-    script = Scripted(*answers)
+    script = Scripted(*answers, greeting=greeting)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # or the second answer of a connection is 40 ms late
 
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
@@ -105,3 +120,19 @@ def serving(*answers: Answer | Callable[[Asked], Answer], tls: ssl.SSLContext | 
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def opened(script: Scripted, **more: Any) -> OpenSearchIndex:
+    options = {"prefix": "p-", "timeout_seconds": 5.0, "retry_seconds": 5.0} | more
+    return OpenSearchIndex(OpenSearchSettings(hosts=(script.url,), **options))
+
+
+def raised(call: Callable[[OpenSearchIndex], object], *answers: Any, **more: Any) -> tuple[SpeakerDBError, Scripted]:
+    """The error of a call that is answered so, and what was asked."""
+    with serving(*answers) as script:
+        index = opened(script, **more)
+        with pytest.raises(SpeakerDBError) as found:
+            call(index)
+        index.close()
+    assert type(found.value.__cause__) is not None
+    return found.value, script

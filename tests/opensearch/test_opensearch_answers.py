@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
-import ssl
-import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from scripted import Answer, Asked, Scripted, error, serving
+from scripted import Answer, Asked, Scripted, error, opened, raised, serving
 
 from speakerdb.errors import (
     AliasMoved,
-    ConfigurationError,
     IndexExists,
     IndexMissing,
     IndexUnavailable,
@@ -38,22 +32,6 @@ INDEX = {"p-a": {"aliases": {"p-w": {}}, "mappings": MAPPING, "settings": {"inde
 def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "_FIRST_WAIT", 0.001)
     monkeypatch.setattr(client_module, "_LONGEST_WAIT", 0.002)
-
-
-def opened(script: Scripted, **more: Any) -> OpenSearchIndex:
-    options = {"prefix": "p-", "timeout_seconds": 5.0, "retry_seconds": 5.0} | more
-    return OpenSearchIndex(OpenSearchSettings(hosts=(script.url,), **options))
-
-
-def raised(call: Callable[[OpenSearchIndex], object], *answers: Any, **more: Any) -> tuple[SpeakerDBError, Scripted]:
-    """The error of a call that is answered so, and what was asked."""
-    with serving(*answers) as script:
-        index = opened(script, **more)
-        with pytest.raises(SpeakerDBError) as found:
-            call(index)
-        index.close()
-    assert type(found.value.__cause__) is not None
-    return found.value, script
 
 
 def aliases(index: OpenSearchIndex) -> object:
@@ -419,81 +397,3 @@ def test_a_closed_index_says_so(script: Scripted) -> None:
     with pytest.raises(IndexUnavailable, match="closed"):
         index.aliases()
     assert script.asked == []
-
-
-# Connections
-
-
-def test_a_server_without_tls_behind_an_https_address() -> None:
-    with serving(Answer()) as script:
-        index = OpenSearchIndex(OpenSearchSettings(hosts=(script.url.replace("http:", "https:"),)))
-        with pytest.raises(IndexUnavailable, match="trusted connection") as found:
-            index.aliases()
-        assert "opensearch.ca_file" in found.value.hint
-        index.close()
-
-
-def test_a_file_of_authorities_that_cannot_be_used(tmp_path: Any) -> None:
-    for path in (tmp_path / "absent.pem", tmp_path / "empty.pem"):
-        if path.name == "empty.pem":
-            path.write_text("nothing")
-        with pytest.raises(ConfigurationError, match=path.name):
-            OpenSearchIndex(OpenSearchSettings(hosts=("https://127.0.0.1:1",), ca_file=path))
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
-    """A certificate for 127.0.0.1 that only who is given it trusts, and a server's side of it."""
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("needs the program openssl to make a certificate")
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        [
-            program, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-            "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem", "-out",
-            folder / "ca.pem",
-        ],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "ca.pem", folder / "key.pem")
-    return folder / "ca.pem", context
-
-
-def test_certificates(certificate: tuple[Path, ssl.SSLContext]) -> None:
-    file, context = certificate
-    with serving(Answer(200, {"p-a": {"aliases": {"p-w": {}}}}), tls=context) as script:
-        for more in ({"ca_file": file}, {"verify_certificates": False}):
-            index = opened(script, **more)
-            assert index.aliases() == {"w": ("a",)}
-            index.close()
-        count = len(script.asked)
-        index = opened(script)
-        with pytest.raises(IndexUnavailable, match="CERTIFICATE_VERIFY_FAILED") as found:
-            index.aliases()
-        assert "opensearch.ca_file" in found.value.hint
-        assert len(script.asked) == count
-        index.close()
-
-
-def test_nodes_are_found_only_where_it_was_asked_for() -> None:
-    with serving(Answer()) as first:
-
-        def answer(asked: Asked) -> Answer:
-            if asked.path.startswith("/_nodes"):
-                address = first.url.removeprefix("http://")
-                return Answer(200, {"nodes": {"n": {"http": {"publish_address": address}}}})
-            return Answer(200, {"p-here": {"aliases": {"p-w": {}}}})
-
-        with serving(answer) as script:
-            index = opened(script)
-            assert index.aliases() == {"w": ("here",)}
-            assert not any(each.path.startswith("/_nodes") for each in script.asked)
-            index.close()
-            index = opened(script, sniff=True)
-            assert index.aliases() == {}
-            assert len(first.asked) == 1
-            index.close()
-        with serving(Answer(503, b"no")) as script, pytest.raises(IndexUnavailable):
-            opened(script, sniff=True)

@@ -96,6 +96,8 @@ class Client:
         self.token_place = f"{self.prefix}{OUR_NAMES}-tokens"
         """An index of ours without documents, which is never shown; see `aliasing.drop_with_token`."""
         self._closed = False
+        self._known = False
+        """Whether what answers was asked what it is."""
         self._driver = _driver(settings)
         if settings.sniff:
             try:
@@ -195,6 +197,31 @@ class Client:
         random pauses, in turn at all hosts. With `repeat=False` it is sent once, whatever happens: only where no
         connection came about, and so nothing was sent, is another one tried.
         """
+        if not self._known:
+            self._greet()
+        return self._tried(method, path, body, params, content, repeat)
+
+    def _greet(self) -> None:
+        """Asks what it is that answers. `{}`, as any server may say it, would read as a cluster without a single alias."""
+        try:
+            told = self._tried("GET", "/", None, None, JSON, repeat=True)
+        except Refusal as refusal:
+            if refusal.status not in (401, 403):
+                raise
+            return  # what is asked next says what this user may do
+        version = told.get("version")
+        if not isinstance(version, dict) or version.get("distribution") != "opensearch":
+            said = version.get("number") if isinstance(version, dict) else None
+            what = f"another server ({said})" if isinstance(said, str) else "something else"
+            raise IndexUnavailable(
+                f"What answers at {', '.join(self.settings.hosts)} is not OpenSearch, but {what[:100]}.",
+                hint="See that opensearch.hosts names an OpenSearch cluster, or a proxy that passes its answers on.",
+            )
+        self._known = True
+
+    def _tried(
+        self, method: str, path: str, body: Any, params: Mapping[str, str] | None, content: str, repeat: bool
+    ) -> Any:
         what = f"{method} {path.partition('?')[0][:200]}"
         deadline = time.monotonic() + self.settings.retry_seconds
         for attempt in range(1_000_000):

@@ -29,6 +29,8 @@ from speakerdb.people import find_profile, find_speaker
 from speakerdb.reports import Match, MatchResult
 from speakerdb.types import Embedding, Filter, FloatArray, Generation, Hit, Kind, Unembeddable, Waveform
 
+DEEPEST = 10_000
+"""No engine gives more hits of a large index. What is not among so many is not looked for."""
 SPARE_HITS = 4
 """Hits asked for beyond k: the query itself, its recording's other voices, and what SQL does not know any more."""
 CLIP_SECONDS = 120.0
@@ -216,10 +218,10 @@ class Matcher:
                     known = _alive(tx, queries[chosen[0]].generation, scope.kind, {h.id for each in hits for h in each})
                 for number, each in zip(chosen, hits, strict=True):
                     kept = _kept(queries[number], each, known, scope)
-                    if len(kept) == scope.k or len(each) < depth:
+                    if len(kept) == scope.k or len(each) < depth or depth >= DEEPEST:
                         results[number] = _result(queries[number], kept, scope.kind)
             open_queries = [n for n in open_queries if n not in results]
-            depth *= 4
+            depth = max(scope.k, min(4 * depth, DEEPEST))
         return [results[n] for n in range(len(queries))]
 
 

@@ -40,6 +40,8 @@ class _Seen:
     facts: Facts
     live: tuple[str, ...]
     index: str | None
+    away: bool
+    """The index cannot be asked, and was asked once: each time may take as long as a request is tried again."""
     faults: tuple[Problem, ...]
     leases: tuple[LeaseView, ...]
     current: tuple[CurrentRecording, ...]
@@ -84,7 +86,8 @@ class Overview:
         seen = self._look()
         waits = health.waiting(seen.facts)
         found = [*seen.faults, *health.problems(seen.facts, waits)]
-        found += [problem for find in (self._troubles, *self._watches) for problem in find()]
+        watches = self._watches if seen.away else [self._troubles, *self._watches]
+        found += [problem for find in watches for problem in find()]
         migration = seen.migration
         return Status(
             serving=seen.facts.serving or UNKNOWN,
@@ -151,7 +154,7 @@ class Overview:
     def _look(self, *, migration_only: bool = False) -> _Seen:
         """Read everything once. With `migration_only`, what is counted is counted for the newest migration's target alone."""
         indices, faults = self._indices()
-        serving, index, alias_faults = self._alias()
+        serving, index, alias_faults = (None, None, []) if indices is None else self._alias()
         stated = self._serving.stated()
         left_over = {} if indices is None else self._serving.left_over()
         with self._catalog.read() as tx:
@@ -198,6 +201,7 @@ class Overview:
                 facts=facts,
                 live=live,
                 index=index,
+                away=indices is None,
                 faults=(*faults, *alias_faults),
                 leases=tuple(held.values()),
                 current=activity.current(tx) if works is not None and works.held else (),

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -398,8 +398,15 @@ def load_settings(**overrides: object) -> Settings:
     except SettingsError as error:  # a variable that must be JSON is none; its text may hold a password
         raise ConfigurationError(f"The settings cannot be used: {error}.") from None
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {_said(e)}" for e in error.errors())
         raise ConfigurationError(f"The settings cannot be used: {problems}.") from error
+
+
+def _said(problem: Mapping[str, Any]) -> str:
+    """What is wrong with one setting, without the words that only a programmer needs."""
+    if problem["type"] == "extra_forbidden":
+        return "There is no such setting"
+    return str(problem["msg"]).removeprefix("Value error, ")
 
 
 def unknown_variables() -> dict[str, str | None]:

@@ -20,9 +20,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 from speakerdb import __version__, errors, reports
-from speakerdb.catalog.health import kind_of, secrets_of
+from speakerdb.catalog.health import hosts_of, kind_of, secrets_of
 from speakerdb.core.lifecycle import State
 from speakerdb.core.redaction import Redactor
 from speakerdb.errors import InvalidInput, SpeakerDBError
@@ -33,7 +34,7 @@ from speakerdb.models.bundle import requirements
 from speakerdb.models.manage import versions
 from speakerdb.reports import as_json
 from speakerdb.reports.mending import DoctorReport, SupportReport
-from speakerdb.settings import TOKEN_VARIABLES, ModelSettings, Settings
+from speakerdb.settings import TOKEN_VARIABLES, ModelSettings, OpenSearchSettings, Settings
 
 EVENTS = 200
 LOG_LINES = 400
@@ -162,6 +163,11 @@ def _redactor(settings: Settings | None, verbs: Sequence[str]) -> Redactor:
     if settings.database_url:
         known[settings.database_url] = "<database>"
         private += secrets_of(settings.database_url)
+        known |= dict.fromkeys(hosts_of(settings.database_url), "<database-host>")
+    # A name without a dot may be any word.
+    known |= {
+        name: "<search-host>" for host in settings.opensearch.hosts if "." in (name := urlsplit(host).hostname or "")
+    }
     if settings.who:
         known[settings.who] = "<who>"
     return Redactor(key, words(generations, verbs), commands=_parts(verbs), known=known, secrets=private)
@@ -211,6 +217,7 @@ def _settings(settings: Settings | None, redactor: Redactor) -> dict[str, Any]:
             "executor": settings.executor,
             "who": "set" if settings.who else "not set",
             "models": _model_settings(settings.models, redactor),
+            "opensearch": _search_settings(settings.opensearch),
         },
         "generations": {name: _generation(generations[name], redactor) for name in sorted(generations)},
     }
@@ -219,6 +226,22 @@ def _settings(settings: Settings | None, redactor: Redactor) -> dict[str, Any]:
 def _model_settings(models: ModelSettings, redactor: Redactor) -> dict[str, Any]:
     folder = None if models.folder is None else redactor.hashed(str(models.folder), "path")
     return {"offline": models.offline, "folder": folder, "keep": models.keep}
+
+
+def _search_settings(search: OpenSearchSettings) -> dict[str, Any]:
+    """How it is used, and not where it is or as whom."""
+    shown = {
+        name: value
+        for name in type(search).model_fields
+        if isinstance(value := getattr(search, name), bool | int | float)
+    }
+    named = ("username", "password", "ca_file", "prefix")
+    return {
+        "hosts": [urlsplit(host).scheme for host in search.hosts],
+        "engine": search.engine,
+        **shown,
+        **{name: "set" if getattr(search, name) else "not set" for name in named},
+    }
 
 
 def _generation(generation: Any, redactor: Redactor) -> dict[str, Any]:

@@ -41,6 +41,17 @@ def secrets_of(url: str) -> tuple[str, ...]:
     return tuple(str(value) for value in given if value)
 
 
+def hosts_of(url: str) -> tuple[str, ...]:
+    """The servers that an address names, but for names without a dot, which may be any word."""
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        return ()
+    more = parsed.query.get("host", ())
+    named = [parsed.host or "", *((more,) if isinstance(more, str) else more)]
+    return tuple(one for name in named for one in name.split(",") if "." in one and "/" not in one)
+
+
 def newest(tx: Transaction) -> int:
     """The latest instant that the database knows (of an event, or a version), in microseconds; 0 for an empty one."""
     return max(

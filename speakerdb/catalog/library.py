@@ -279,8 +279,11 @@ _searchable = (
 def searchable_speakers(tx: Transaction, generation: str, ids: Iterable[str]) -> dict[str, tuple[SpeakerRow, float]]:
     """Those of the speakers that exist and have a vector of their recording as it is now in a generation, with the seconds
     of speech it was pooled from."""
-    rows = tx.execute(_searchable, {"in_generation": generation, "ids": list(ids)}).all()
-    return {row[0]: (SpeakerRow(*row[:-1]), row[-1]) for row in rows}
+    return {
+        row[0]: (SpeakerRow(*row[:-1]), row[-1])
+        for part in parts(list(ids))
+        for row in tx.execute(_searchable, {"in_generation": generation, "ids": part}).all()
+    }
 
 
 def list_recordings(tx: Transaction, *, library: str | None = None, limit: int | None = None) -> list[RecordingView]:

@@ -48,8 +48,10 @@ def find(tx: Transaction, profile_id: str) -> ProfileRow | None:
 
 def by_id(tx: Transaction, ids: Sequence[str]) -> dict[str, ProfileRow]:
     """Living profiles by id."""
-    query = sa.select(*_columns).where(profiles.c.id.in_(ids), profiles.c.merged_into.is_(None))
-    return {row.id: ProfileRow(*row) for row in tx.execute(query)}
+    living = sa.select(*_columns).where(profiles.c.merged_into.is_(None))
+    return {
+        row.id: ProfileRow(*row) for part in parts(ids) for row in tx.execute(living.where(profiles.c.id.in_(part)))
+    }
 
 
 def find_speaker(tx: Transaction, given: str) -> SpeakerRow:

@@ -50,6 +50,10 @@ STEP_BACK = 1_000_000
 
 _REACH = "See that the database server runs and can be reached by `database_url`, then run it again."
 _MEND = "Mend `database_url`: server, port, user, password and database."
+_GIVE_ONE = "Put that of the user of `database_url` into the variable PGPASSWORD, or into a password file (PGPASSFILE)."
+_NAME = (
+    "See that `database_url` names the server as this machine's name service does. In a password an @ is written %40."
+)
 _GRANT = (
     "Make the user of `database_url` the owner of the database or schema, or give it the rights to create and write."
 )
@@ -87,6 +91,7 @@ _ERRORS: dict[str, tuple[type[SpeakerDBError], str, str | None]] = {
 _REFUSED = re.compile(
     r"password|authentication|pg_hba|(role|database|user) \".*\" (does not exist|is not permitted)|permission denied"
 )
+_UNKNOWN_HOST = re.compile(r"failed to resolve host '([^']*)'")
 _NUMBERS = re.compile(r" \([0-9a-f.:]+\)(?=,)")
 """The address that a server's name stands for."""
 _TOLD = re.compile(r"\b(FATAL|ERROR|PANIC):\s*")
@@ -106,8 +111,9 @@ class _Connection(psycopg.Connection[Any]):
 class ServerClock:
     """The server's time without asking for it: what it said last, and what has passed here since by a clock that never jumps.
 
-    Every transaction brings a new reading. Readings differ by the time that they travel: what that noise would take back
-    is not, so time does not go backwards; a server whose clock was set back is followed, or leases would be fought over.
+    Every transaction brings a new reading. An answer that came late tells a time that has passed, and counts only where even
+    the time at which it was asked for says so: noise takes no time back. A server whose clock was set back is followed, or
+    leases would be fought over.
     """
 
     def __init__(self) -> None:
@@ -120,10 +126,16 @@ class ServerClock:
         """Whether the server was ever asked."""
         return self._read is not None
 
-    def learn(self, server: int) -> None:
-        """The server has just said its time, in microseconds since the epoch."""
+    def learn(self, server: int, asked: int | None = None) -> None:
+        """The server said its time, in microseconds since the epoch; it was `asked` then, by `time.monotonic_ns`."""
         with self._lock:
-            self._read = server, time.monotonic_ns()
+            heard = time.monotonic_ns()
+            if self._read is not None:
+                said, at = self._read
+                then = said + ((heard if asked is None else asked) - at) // 1000
+                if then <= server < said + (heard - at) // 1000:
+                    return  # its clock agrees with ours, and the answer was under way for the difference
+            self._read = server, heard
 
     def __call__(self) -> int:
         with self._lock:
@@ -183,6 +195,7 @@ class PostgreSQL:
     def begin(self, connection: sa.Connection, *, writing: bool) -> None:
         """Begin a transaction; one that writes waits here for the one that is writing. One message, one answer."""
         driver: Any = connection.connection.driver_connection
+        asked = time.monotonic_ns()
         try:
             with driver.cursor() as cursor:
                 cursor.execute(_WRITE if writing else _READ)
@@ -193,7 +206,7 @@ class PostgreSQL:
             if driver.closed:
                 connection.invalidate(error)
             raise self.translation(error) or error from error
-        self._clock.learn(now)
+        self._clock.learn(now, asked)
         if writing and read_only == "on":
             raise DatabaseReadOnly("The database cannot be written.", hint=_PRIMARY)
 
@@ -313,11 +326,17 @@ def _without_state(error: psycopg.Error) -> SpeakerDBError | None:
         return None
     attempt = error.pgconn
     error._pgconn = None  # it holds the password, for whoever looks into the error
+    if unknown := _UNKNOWN_HOST.match(str(error)):
+        name = repr(unknown[1])
+        if "@" in name:  # what follows an @ in a password is taken for the host, and not to be shown
+            name = "of `database_url`"
+            error.args = ("failed to resolve the host",)
+        return DatabaseUnavailable(f"The host {name} is not known to this machine.", hint=_NAME)
     if attempt is None and not isinstance(error, psycopg.errors.ConnectionTimeout):
         return DatabaseUnavailable("The connection to the database server was lost.", hint=_REACH)
     told = _NUMBERS.sub("", str(error).strip().partition("\n")[0]).rstrip(".")
     if attempt is not None and attempt.needs_password:
-        return ConfigurationError("The database server asks for a password, and none is given.", hint=_MEND)
+        return ConfigurationError("The database server asks for a password, and none is given.", hint=_GIVE_ONE)
     if _TOLD.search(told) and _REFUSED.search(told):
         return ConfigurationError(f"The database server refuses the connection: {_TOLD.split(told)[-1]}.", hint=_MEND)
     return DatabaseUnavailable(f"The database server cannot be used: {told}.", hint=_REACH)

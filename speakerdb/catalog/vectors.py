@@ -122,8 +122,11 @@ def mark_deleted(tx: Transaction, entity_ids: Sequence[str], now: int) -> None:
 
 def embeddings_of(tx: Transaction, generation: str, ids: Sequence[str]) -> dict[str, EmbeddingRow]:
     """What a generation knows of these entities."""
-    rows = tx.execute(_embeddings_of, {"in_generation": generation, "ids": list(ids)}).all()
-    return {row.entity_id: _embedding_row(row) for row in rows}
+    return {
+        row.entity_id: _embedding_row(row)
+        for part in parts(ids)
+        for row in tx.execute(_embeddings_of, {"in_generation": generation, "ids": part}).all()
+    }
 
 
 _embeddings_of = sa.select(embeddings).where(
@@ -141,8 +144,11 @@ _speech_behind = sa.select(embeddings.c.entity_id, embeddings.c.seconds).where(
 
 def speech_behind(tx: Transaction, generation: str, ids: Sequence[str]) -> dict[str, float]:
     """Those of the entities that have a vector in a generation, with the seconds of speech it was pooled from."""
-    rows = tx.execute(_speech_behind, {"in_generation": generation, "ids": list(ids)}).all()
-    return {row.entity_id: row.seconds for row in rows}
+    return {
+        row.entity_id: row.seconds
+        for part in parts(ids)
+        for row in tx.execute(_speech_behind, {"in_generation": generation, "ids": part}).all()
+    }
 
 
 def member_embeddings(tx: Transaction, generation: str, profile: str) -> list[Embedding]:

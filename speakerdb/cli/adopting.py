@@ -200,7 +200,13 @@ def _tell(session: Session, at: ImportProgress) -> None:
 
 
 def show_import(console: Console, report: ImportReport) -> None:
-    """What a pass over an index did, or would do."""
+    """What a pass over an index did, or would do, and what comes next."""
+    _show_pass(console, report)
+    if report.next:
+        say(console, f"next: {report.next}")
+
+
+def _show_pass(console: Console, report: ImportReport) -> None:
     fields = ", ".join(f"{name} = {field}" for name, field in report.fields.items())
     say(console, f"{clean(report.index)} holds vectors of {report.generation}; fields: {clean(fields)}")
     would = "would be " if report.dry_run else ""
@@ -233,14 +239,12 @@ def show_import(console: Console, report: ImportReport) -> None:
         say(console, f"refused[{group.reason}]: {group.count:,}, each {group.sentence}: {shown}")
     if report.queued:
         say(console, f"{plural(report.queued, 'recording')} queued to be extracted again")
-    if report.next:
-        say(console, f"next: {report.next}")
 
 
 def show_adoption(console: Console, report: AdoptReport) -> None:
     """What a take-over did, would do, or that it was given up."""
     if report.taken is not None:
-        show_import(console, report.taken)
+        _show_pass(console, report.taken)
     if report.done:
         say(console, f"The alias speakers names {report.index}.")
         if report.copy is not None:
@@ -253,4 +257,7 @@ def show_adoption(console: Console, report: AdoptReport) -> None:
         blocked = "is still blocked for writing" if report.blocked else "takes writes"
         say(console, f"The index {report.index} {blocked}; what was read stays in the database.")
     else:
-        say(console, "next: stop whatever writes it, then speakerdb index adopt")
+        if report.taken.refused:
+            leave = " ".join(f"--leave {group.reason}" for group in report.taken.refused)
+            say(console, f"What is refused stops a take-over: mend it, or leave it in the copy with `{leave}`.")
+        say(console, "next: stop whatever writes it, then speakerdb index adopt with the same options")

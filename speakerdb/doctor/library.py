@@ -45,7 +45,9 @@ def look_at_database(settings: Settings, facts: Facts) -> Iterator[DoctorCheck]:
     try:
         yield from _database(database, facts)
     except SpeakerDBError as error:
-        mend = error.hint if isinstance(error, ConfigurationError) else f"{error.hint} {database.restoring}"
+        # A server that cannot be reached has not lost anything.
+        restore = database.path is not None and not isinstance(error, ConfigurationError)
+        mend = f"{error.hint} {database.restoring}" if restore else error.hint
         yield DoctorCheck("database", "fail", f"{error.code}: {error.message}", mend.strip())
     finally:
         database.close()

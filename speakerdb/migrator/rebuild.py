@@ -35,6 +35,8 @@ from speakerdb.reports.rebuilding import OnRebuild, RebuildProgress, RebuildRepo
 from speakerdb.types import SERVING_ALIAS, AliasAction, Document, Generation, WriteOutcome
 
 BATCH = 4000
+MOVED_BACK = 1_000_000
+"""Microseconds by which a clock lags behind one that never jumps, when it was moved back and does not just go slowly."""
 Send: TypeAlias = Callable[[Sequence[AliasAction]], None]
 
 
@@ -118,7 +120,7 @@ class Rebuild:
         with self._catalog.job(lease):
             # As in `gates.watermark` no writer is in flight. Where versions are ahead of the clock, what is new is not: it
             # is told by the time alone.
-            since = self._catalog.now()
+            since, begun = self._catalog.now(), time.monotonic()
         mark = gates.watermark(self._catalog, generation)
         self._index.tune(new, loading=True)
         documents = self._fill(lease, generation, token, on_progress)
@@ -126,15 +128,21 @@ class Rebuild:
         self._prove(lease, generation, new, mark, on_progress, documents)
         with self._catalog.job(lease) as tx:
             journal.set_replacing(tx, generation.name, lease.epoch)
+            known = self._followed(since, begun)
         with self._catalog.read() as tx:
-            late = vectors.changed_since(tx, generation.name, since)
+            late = vectors.changed_since(tx, generation.name, known)
         for part in _parts(iter(late)):
             self._write(lease, generation, token, part)
         moved = self._swap(lease, generation, new, token, serve=serve, send=send or self._index.update_aliases)
         with self._catalog.job(lease) as tx:
-            vectors.acknowledge_up_to(tx, generation.name, since)
+            vectors.acknowledge_up_to(tx, generation.name, min(known, self._followed(since, begun)))
             journal.clear_replacing(tx)
         return new, documents, len(late), moved
+
+    def _followed(self, since: int, begun: float) -> int:
+        """`since`, or before it by as much as the clock was moved back meanwhile: what is new has times from there on."""
+        back = since + int((time.monotonic() - begun) * 1e6) - self._catalog.now()
+        return since - back if back > MOVED_BACK else since
 
     def _give_up(self, lease: Lease, generation: Generation) -> None:
         """After an error: the swap will never happen any more, and projectors may acknowledge again."""

@@ -180,8 +180,10 @@ class Serving:
                 continue  # which of them is the one, a rebuild finds out
             kept = {*named, *written} if generation.name in live else named
             marked = self.metadata(generation)
+            # By its name too: where prefixes of two installations begin alike, another's index may bear the same mark.
+            mine = (generation.index_name, f"{generation.index_name}.r")
             for name, info in infos.items():
-                if info.metadata == marked and name not in kept:
+                if info.metadata == marked and name not in kept and (name == mine[0] or name.startswith(mine[1])):
                     found[name] = generation.name
         return found
 

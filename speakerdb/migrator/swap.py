@@ -54,15 +54,23 @@ class Swap:
 
 
 def remove_tokens(index: VectorIndex) -> None:
-    """Take away every token alias. Only the holder of the migration's lease may."""
-    actions = [
+    """Take away every token alias. Only the holder of the migration's lease may.
+
+    Until none is seen: a drop in two requests moves its token, which may happen between our reading and our removal.
+    """
+    before: list[AliasAction] = []
+    while (actions := _removals(index)) and actions != before:  # one on another's index stays
+        index.update_aliases(actions)
+        before = actions
+
+
+def _removals(index: VectorIndex) -> list[AliasAction]:
+    return [
         AliasAction.remove(alias, target, must_exist=False)
         for alias, targets in index.aliases().items()
         if alias.startswith(TOKEN_PREFIX)
         for target in targets
     ]
-    if actions:
-        index.update_aliases(actions)
 
 
 def has_happened(index: VectorIndex, migration: MigrationRow, *, source: str, target: str) -> bool:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from speakerdb.cli import session
+from speakerdb.cli.adopting import show_adoption
 from speakerdb.cli.main import main
+from speakerdb.reports.adopting import AdoptReport, ImportReport, RefusedDocuments
 from speakerdb.service import SpeakerDB
 from speakerdb.settings import Settings
 from speakerdb.testing.factories import FakeExecutor, fake_settings, silence, two_voices
@@ -110,3 +114,30 @@ def test_a_legacy_index_in_a_file_cannot_be_taken_over(lost: Settings, capsys: p
     assert (code, "opensearch.hosts" in told) == (2, True), told
     code, _, told = run(capsys, "status")
     assert (code, "--give-up" in told) == (9, False), told
+
+
+def test_a_look_before_a_take_over_says_what_would_stop_it(capsys: pytest.CaptureFixture[str]) -> None:
+    refused = (
+        RefusedDocuments("no-vector", "has no vector", 2, ("a", "b")),
+        RefusedDocuments("no-id", "has no id", 1, ("c",)),
+    )
+    taken = ImportReport(
+        index="speakers", generation="v3", recipe="foreign:speakers", fields={}, dry_run=True, documents=3, imported=0,
+        updated=0, present=0, kept=0, refused=refused, recordings=0, speakers=0, profiles=0, normalised=0,
+        without_seconds=0, assumed_seconds=1.0, queued=0, live=False, next="speakerdb work", seconds=0.0,
+    )  # fmt: skip
+    show_adoption(
+        Console(width=200), AdoptReport(taken, "speakers", None, done=False, forgotten=0, blocked=False, seconds=0.0)
+    )
+    out = capsys.readouterr().out
+    assert "`--leave no-vector --leave no-id`" in out
+    assert out.count("next: ") == 1
+    show_adoption(
+        Console(width=200),
+        AdoptReport(
+            replace(taken, refused=()), "speakers_v3", None, done=True, forgotten=0, blocked=False, seconds=0.0
+        ),
+    )
+    out = capsys.readouterr().out
+    assert "--leave" not in out
+    assert out.count("next: ") == 1, "the queue was worked off by the take-over"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from speakerdb.catalog import activity, library, vectors
+from speakerdb.catalog import activity, library, people, vectors
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.vectors import EmbeddingRow
 from speakerdb.generations import V3
@@ -147,3 +147,14 @@ def test_coverage_counts_what_is_missing_or_of_an_older_content(catalog: Catalog
         tx.exec_driver_sql("UPDATE recordings SET content_version = 2")
     with catalog.read() as tx:
         assert vectors.uncovered(tx, "v3")[0] == 2
+
+
+def test_more_hits_are_looked_up_than_a_statement_has_parameters(catalog: Catalog, speaker: str) -> None:
+    """A question for many, or for many voices at once, looks deep into a large library."""
+    embed(catalog, speaker)
+    ids = [f"spk_{number}" for number in range(70_000)] + [speaker]
+    with catalog.read() as tx:
+        assert set(library.searchable_speakers(tx, "v3", ids)) == {speaker}
+        assert set(vectors.speech_behind(tx, "v3", ids)) == {speaker}
+        assert set(vectors.embeddings_of(tx, "v3", ids)) == {speaker}
+        assert people.by_id(tx, ids) == {}

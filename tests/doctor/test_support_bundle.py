@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from speakerdb import __version__, support
 from speakerdb.cli.main import app, main
@@ -21,7 +22,7 @@ from speakerdb.doctor import machine
 from speakerdb.errors import InvalidInput, SpeakerDBError
 from speakerdb.reports.mending import DoctorCheck, DoctorReport
 from speakerdb.service import SpeakerDB
-from speakerdb.settings import GenerationSettings, Settings
+from speakerdb.settings import GenerationSettings, OpenSearchSettings, Settings
 from speakerdb.testing.factories import FakeExecutor, fake_settings, two_voices
 from tests.audio_files import write
 
@@ -182,6 +183,26 @@ def test_settings_keep_no_secret_and_no_path(tmp_path: Path) -> None:
     )  # fmt: skip
     files, _ = support.collect(settings, DoctorReport.of(()), SpeakerDBError("x"), SpeakerDBError("x"))
     assert leaks(files) == []
+
+
+def test_where_the_servers_are_is_not_said_and_how_they_are_used_is(tmp_path: Path) -> None:
+    settings = Settings(
+        data_dir=tmp_path,
+        database_url="postgresql://ann:geheim@db.lovelace.example/x?host=db2.lovelace.example",
+        opensearch=OpenSearchSettings(
+            hosts=("https://search.lovelace.example:9200",), username="lovelace", password=SecretStr("geheim"), shards=3,
+            prefix="lovelace-",
+        ),
+    )  # fmt: skip
+    told = "at 'db.lovelace.example' or db2.lovelace.example: https://search.lovelace.example:9200 cannot be reached"
+    check = DoctorCheck("index", "fail", told, told)
+    files, _ = support.collect(settings, DoctorReport.of((check,)), SpeakerDBError("x"), SpeakerDBError("x"))
+    everything = b"".join(files.values())
+    assert b"lovelace" not in everything
+    assert b"geheim" not in everything
+    search = json.loads(files["settings.json"])["settings"]["opensearch"]
+    assert (search["hosts"], search["shards"], search["engine"]) == (["https"], 3, "lucene")
+    assert (search["username"], search["password"], search["ca_file"]) == ("set", "set", "not set")
 
 
 def test_settings_that_cannot_be_read_are_not_quoted(tmp_path: Path) -> None:

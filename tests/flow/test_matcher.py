@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from speakerdb import matcher
 from speakerdb.errors import ConfigurationError, InvalidInput, MediaMissing, NotEmbedded, NotFound
 from speakerdb.extraction import Extracted, Task
 from speakerdb.service import SpeakerDB
@@ -66,6 +67,19 @@ def test_it_looks_deeper_where_many_hits_have_fallen_away(db: SpeakerDB) -> None
     found = db.match(speaker=crowd.speakers["S00"], k=3)
     assert len(found.matches) == 3
     assert {m.recording_id for m in found.matches} <= {"r0", "r1"}
+
+
+def test_it_looks_no_deeper_than_engines_do(db: SpeakerDB, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matcher, "DEEPEST", 20)
+    asked: list[int] = []
+    search = db.index.search
+    monkeypatch.setattr(db.index, "search", lambda *a: asked.append(a[2]) or search(*a))
+    turns = tuple(Turn(n * 0.5, n * 0.5 + 1.5, f"S{n:02d}") for n in range(36))
+    crowd = add(db, "crowd", turns)
+    fill(db, 2)
+    assert len(db.match(speaker=crowd.speakers["S00"], k=3).matches) <= 3
+    assert asked[-1] == max(asked) == 20
+    assert len(db.match(speaker=crowd.speakers["S00"], k=30, same_recording=True).matches) == 30
 
 
 def test_names_come_from_sql_at_once(db: SpeakerDB) -> None:

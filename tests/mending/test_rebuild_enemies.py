@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from speakerdb.catalog import vectors
 from speakerdb.errors import BackendError, Conflict, GateFailed, IndexUnavailable, LeaseHeld
 from speakerdb.index.embedded import EmbeddedIndex
 from speakerdb.migrator import gates
@@ -94,6 +95,32 @@ def test_a_change_is_not_lost_where_the_clock_was_moved_back(tmp_path: Path) -> 
             settled(db)
 
 
+@pytest.mark.parametrize(
+    "after", [("compared", gates, "equality"), ("late", vectors, "changed_since")], ids=lambda each: each[0]
+)
+def test_a_change_is_not_lost_where_the_clock_is_moved_back_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: tuple[str, Any, str]
+) -> None:
+    """What is new after the comparison, or after what was late was read, has a time before that of the beginning."""
+    library = Library(tmp_path, "one")
+
+    def moved(real: Callable[..., Any]) -> Callable[..., Any]:
+        def then(*given: Any) -> Any:
+            found = real(*given)
+            library.clock.now -= 30_000_000  # or the lease would count as over
+            with library.open() as other:
+                library.fill(other, "late")
+            return found
+
+        return then
+
+    _, place, name = after
+    monkeypatch.setattr(place, name, moved(getattr(place, name)))
+    with library.open() as db:
+        db.rebuild_index("v3")
+        settled(db)
+
+
 def test_a_change_that_began_before_and_is_committed_after_the_comparison_is_not_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,8 +139,6 @@ def test_a_change_that_began_before_and_is_committed_after_the_comparison_is_not
         speaker = db.speakers()[0].id
 
         def writes() -> None:
-            from speakerdb.catalog import vectors
-
             with other.catalog.job() as tx:
                 now = other.catalog.now()
                 begun.set()
@@ -241,3 +266,12 @@ def test_what_a_rebuild_that_failed_has_made_is_gone(tmp_path: Path) -> None:
         assert problem.command == "speakerdb index rebuild v3"
         db.rebuild_index("v3")
         assert len(db.index.indices()) == 2, "one for each live generation"
+
+
+def test_an_index_of_another_name_is_nobodys_left_over(tmp_path: Path) -> None:
+    """Where the prefix of one installation begins another's, it sees that one's indices, which bear the same mark."""
+    with Library(tmp_path, "one").open() as db:
+        made = db.generations["v3"]
+        for name in ("b-speakers_v3", "b-speakers_v3.r2", "speakers_v3x", "speakers_v3.r77"):
+            db.index.create(name, made.dimension, db.serving.metadata(made))
+        assert db.serving.left_over() == {"speakers_v3.r77": "v3"}

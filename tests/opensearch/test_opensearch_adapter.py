@@ -22,6 +22,7 @@ from speakerdb.generations import BUILT_IN
 from speakerdb.index.opensearch import searching
 from speakerdb.index.opensearch.adapter import OpenSearchIndex
 from speakerdb.migrator.serving import Serving
+from speakerdb.migrator.swap import TOKEN_PREFIX, remove_tokens
 from speakerdb.settings import OpenSearchSettings
 from speakerdb.testing.index_oracle import DIMENSION, C, R, W, document, outcomes, vectors
 from speakerdb.testing.servers.opensearch import OpenSearch, fresh_prefix
@@ -241,6 +242,50 @@ def test_a_drop_that_was_stopped_in_between_destroys_nothing(
     assert dict(other.aliases()) == {"w": ("a",), "r": ("a",)}
     assert other.fetch("r", []) == {}
     other.close()
+
+
+def test_a_token_that_moves_while_tokens_are_taken_away_is_taken_too(
+    index: OpenSearchIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A successor reads where the tokens are; then the first request of a drop that was stopped is carried out."""
+    token = f"{TOKEN_PREFIX}drop-a-1"
+    index.update_aliases([AliasAction.add(token, "a")])
+    send, successor = index._client.send, index.reopened()
+    read = successor.aliases
+    answers: list[Any] = []
+
+    def stopped(method: str, path: str, *args: Any, **more: Any) -> Any:
+        if path != "/_aliases" or answers:
+            return send(method, path, *args, **more)
+
+        def then_moved() -> Any:
+            found = read()
+            if not answers:
+                answers.append(send(method, path, *args, **more))
+            return found
+
+        monkeypatch.setattr(successor, "aliases", then_moved)
+        remove_tokens(successor)
+        return answers[0]
+
+    monkeypatch.setattr(index._client, "send", stopped)
+    with pytest.raises(AliasMoved):
+        index.drop("a", token=token)
+    assert set(read()) == {"w", "r"}
+    assert set(successor.indices()) == {"a"}
+    successor.close()
+
+
+def test_the_place_of_tokens_outlives_a_node(
+    index: OpenSearchIndex, opensearch: OpenSearch, opensearch_prefix: str
+) -> None:
+    """`status` would call it red for ever, though there is nothing in it that could be lost."""
+    index.update_aliases([AliasAction.add("token", "a")])
+    index.drop("a", token="token")  # noqa: S106
+    place = f"{opensearch_prefix}speakers-tokens"
+    told = opensearch.ask("GET", f"/{place}/_settings")[place]["settings"]["index"]
+    assert told["auto_expand_replicas"] == "0-1"
+    assert list(index.troubles()) == []
 
 
 def test_actions_mean_what_they_mean_one_after_the_other(index: OpenSearchIndex) -> None:

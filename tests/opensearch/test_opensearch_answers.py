@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -388,6 +389,36 @@ def test_a_search_that_only_some_shards_answered_is_none(script: Scripted) -> No
     assert len(script.asked) == 6
     assert all("allow_partial_search_results=false" in each.path for each in script.asked if "_search" in each.path)
     index.close()
+
+
+LACKING: tuple[dict[str, Any], ...] = (
+    {"timed_out": True},
+    {"_shards": {"total": 1, "successful": 0, "failed": 1, "failures": [{"shard": 0}]}},
+)
+WHOLE = {"_shards": {"total": 1, "failed": 0}, "timed_out": False, "terminated_early": True}
+NOTHING = {"hits": {"hits": []}, "aggregations": {"bucket": {"buckets": []}, "index": {"buckets": []}}, "count": 0}
+ONE = np.ones((1, 4), np.float32)
+READS: dict[str, tuple[list[Any], Callable[[OpenSearchIndex], object]]] = {
+    "scan": ([INDEX, WHOLE, {"pit_id": "p"}], lambda index: list(index.scan("a"))),
+    "digests": ([INDEX, WHOLE], lambda index: index.digests("a")),
+    "count": ([INDEX], lambda index: index.search("a", ONE, 3)),
+    "search": ([INDEX, WHOLE | NOTHING], lambda index: index.search("a", ONE, 3)),
+    "searches": ([INDEX, WHOLE | NOTHING], lambda index: index.search("a", np.vstack([ONE, ONE]), 3)),
+    "indices": ([{"p-a": {"mappings": MAPPING}}], lambda index: index.indices()),
+}
+
+
+@pytest.mark.parametrize("lacking", LACKING, ids=lambda each: next(iter(each)))
+@pytest.mark.parametrize("read", READS)
+def test_an_answer_that_lacks_a_part_is_never_read_as_the_whole(read: str, lacking: dict[str, Any]) -> None:
+    before, call = READS[read]
+    part = {"pit_id": "p"} | NOTHING | WHOLE | lacking
+    body = {"responses": [WHOLE | NOTHING, part]} if read in ("searches", "indices") else part
+    with serving(*(Answer(200, each) for each in before), Answer(200, body)) as script:
+        index = opened(script)
+        with pytest.raises(IndexUnavailable, match="did not answer"):
+            call(index)
+        index.close()
 
 
 def test_a_closed_index_says_so(script: Scripted) -> None:

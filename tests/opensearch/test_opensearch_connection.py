@@ -40,6 +40,21 @@ def test_what_is_not_opensearch_is_not_read_as_an_empty_cluster(greeting: dict[s
         index.close()
 
 
+@pytest.mark.parametrize(
+    ("number", "refused"), [("2.19.1", True), ("1.3.0", True), ("3.0.0", False), ("7.10.2", False)]
+)
+def test_a_cluster_that_is_too_old(number: str, refused: bool) -> None:
+    greeting = Answer(200, {"version": {"distribution": "opensearch", "number": number}})
+    with serving(Answer(), greeting=greeting) as script:
+        index = opened(script)
+        if refused:
+            with pytest.raises(IndexUnavailable, match=f"version {number}"):
+                index.aliases()
+        else:
+            assert index.aliases() == {}
+        index.close()
+
+
 def test_a_user_who_may_not_ask_what_it_is() -> None:
     with serving(Answer(), greeting=error(403, "security_exception")) as script:
         index = opened(script)
@@ -50,9 +65,9 @@ def test_a_user_who_may_not_ask_what_it_is() -> None:
 def test_a_server_without_tls_behind_an_https_address() -> None:
     with serving(Answer()) as script:
         index = OpenSearchIndex(OpenSearchSettings(hosts=(script.url.replace("http:", "https:"),)))
-        with pytest.raises(IndexUnavailable, match="trusted connection") as found:
+        with pytest.raises(IndexUnavailable, match="does not speak https") as found:
             index.aliases()
-        assert "opensearch.ca_file" in found.value.hint
+        assert "http://" in found.value.hint
         index.close()
 
 

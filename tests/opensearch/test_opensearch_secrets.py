@@ -98,3 +98,17 @@ def test_the_settings_say_which_index(tmp_path: Any) -> None:
     there = open_index(load_settings(data_dir=tmp_path, opensearch={"hosts": ["http://127.0.0.1:1"]}))
     assert isinstance(there, OpenSearchIndex)
     there.close()
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("SPEAKERDB_OPENSEARCH__USERNAME", "opensearch: username and password belong together"),
+        ("SPEAKERDB_OPENSEARCH__HOST", "opensearch.host: There is no such setting"),
+    ],
+)
+def test_what_is_wrong_is_said_in_plain_words(variable: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "http://x")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert said in caught.value.message

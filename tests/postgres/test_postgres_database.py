@@ -2,6 +2,7 @@
 
 import gc
 import multiprocessing
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -93,6 +94,29 @@ def test_noise_takes_no_time_back_and_a_clock_that_was_set_back_is_followed() ->
     assert 9 * DAY <= clock() < 10 * DAY
     clock.learn(11 * DAY)
     assert clock() >= 11 * DAY
+
+
+def test_an_answer_that_was_under_way_for_long_takes_no_time_back(
+    opened: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A packet is lost, or the process stands still with the answer in its hands, while other threads go on."""
+    database = opened()
+    clock = database._dialect._clock  # type: ignore[union-attr]
+    learn = clock.learn
+    with monkeypatch.context() as patched, database.read():
+        before = database.now()
+
+        def late(server: int, *asked: int) -> None:
+            time.sleep(1.5 * STEP_BACK / 1e6)
+            assert database.now() > server + STEP_BACK
+            learn(server, *asked)
+
+        patched.setattr(clock, "learn", late)
+        with database.read():
+            assert database.now() > before + STEP_BACK, "what others hold would seem to stand still"
+    with opened().read() as tx:
+        there = tx.exec_driver_sql("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").scalar_one()
+    assert abs(database.now() - there) < STEP_BACK
 
 
 # One writer, and readers of one point in time
@@ -297,6 +321,25 @@ def test_no_secret_is_ever_shown(address: str) -> None:
     error: BaseException | None = caught.value
     while error is not None:
         assert "geheim" not in str(error) + repr(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+@pytest.mark.parametrize("host", ["db.invalid", "im@db.invalid"])
+def test_a_host_that_nobody_knows_is_named_unless_it_may_be_part_of_a_password(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look_up(*_: object, **__: object) -> object:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with pytest.raises(DatabaseUnavailable) as caught:
+        Database(f"postgresql://ann:gehe@{host}:5432/x").now()
+    assert "is not known to this machine" in caught.value.message
+    assert ("db.invalid" in caught.value.message) == (host == "db.invalid")
+    assert "%40" in caught.value.hint
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "im@" not in str(error) + repr(error)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 

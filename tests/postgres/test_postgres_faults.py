@@ -273,6 +273,7 @@ def test_an_address_that_is_refused_is_to_be_mended(url: str, change: dict[str, 
         pytest.fail("let in")
     assert caught.value.exit_code == 2
     assert "database_url" in caught.value.hint
+    assert ("PGPASSWORD" in caught.value.hint) == (change == {"password": ""})
     error: BaseException | None = caught.value
     while error is not None:
         for secret in secrets:

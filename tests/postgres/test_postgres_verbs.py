@@ -59,7 +59,7 @@ def test_a_doctor_says_what_keeps_the_database_from_being_used(settings: Setting
     (check,) = looked_at(away, Facts()).values()
     assert check.verdict == "fail"
     assert "database_url" in check.mend
-    assert "speakerdb restore" not in check.mend
+    assert "restore" not in check.mend.lower(), "a server that is away has lost nothing"
     assert "geheim" not in check.found + check.mend
     wrong = settings.model_copy(update={"database_url": "oracle://ann:geheim@127.0.0.1:1/x"})
     (check,) = looked_at(wrong, Facts()).values()

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from speakerdb.testing.servers import plugin, supervisor
+from speakerdb.testing.servers import given, plugin, supervisor
 from speakerdb.testing.servers.opensearch import Cluster, OpenSearch, OpenSearchServer
 from speakerdb.testing.servers.postgres import Databases, PostgresServer
 
@@ -315,11 +315,11 @@ def test_given_addresses_reach_every_worker_and_not_the_product(tmp_path: Path, 
 
 
 def test_the_program_says_how_to_reach_both_and_ends_them(
-    tmp_path: Path, environment: dict[str, str], postgres: Databases
+    tmp_path: Path, environment: dict[str, str], postgres: Databases, opensearch: OpenSearch
 ) -> None:
     named = {
         **environment,
-        "SPEAKERDB_TEST_OPENSEARCH": "http://127.0.0.1:1",
+        "SPEAKERDB_TEST_OPENSEARCH": opensearch.url,
         "SPEAKERDB_TEST_POSTGRES": postgres.url,
     }
     program = subprocess.Popen(
@@ -340,8 +340,24 @@ def test_the_program_says_how_to_reach_both_and_ends_them(
         "SPEAKERDB_TEST_POSTGRES",
         "SPEAKERDB_TEST_OPENSEARCH",
     )
-    assert values[1] == values[3] == "http://127.0.0.1:1"
+    assert values[1] == values[3] == opensearch.url
     made = values[0].strip("'")
     assert make_url(made).database != make_url(postgres.url).database
     with pytest.raises(psycopg.OperationalError), connected(made):
         pass
+
+
+@pytest.mark.parametrize(
+    "wrong", [{given.OPENSEARCH: "http://127.0.0.1:1"}, {given.POSTGRES: "postgresql://ann:geheim@127.0.0.1:1/x"},
+              {given.POSTGRES: "nonsense"}, {given.OPENSEARCH: "nonsense"}],
+)  # fmt: skip
+def test_the_program_says_which_named_server_it_cannot_use(
+    wrong: dict[str, str], environment: dict[str, str], postgres: Databases, opensearch: OpenSearch
+) -> None:
+    named = {**environment, given.OPENSEARCH: opensearch.url, given.POSTGRES: postgres.url, **wrong}
+    command = [sys.executable, "-m", "speakerdb.testing.servers", "run", "--", "true"]
+    done = subprocess.run(command, env=named, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 1
+    assert f"the {'OpenSearch' if given.OPENSEARCH in wrong else 'PostgreSQL'} that was named" in done.stderr
+    assert len(done.stderr.splitlines()) == 1, "no traceback, and nothing is said to be starting"
+    assert "geheim" not in done.stderr

@@ -24,7 +24,7 @@ from speakerdb.index.opensearch.definitions import (
     refresh_interval,
 )
 from speakerdb.index.opensearch.foreign import ForeignIndices
-from speakerdb.index.opensearch.refusals import Refusal, refusal_of
+from speakerdb.index.opensearch.refusals import Refusal, refusal_of, refuse_partial
 from speakerdb.index.opensearch.searching import Searcher, look_up
 from speakerdb.index.opensearch.writing import Writer
 from speakerdb.settings import OpenSearchSettings
@@ -139,6 +139,7 @@ class OpenSearchIndex:
         for answer in self._client.send("POST", "/_msearch", _lines(lines), content=LINES)["responses"]:
             if "error" in answer:
                 raise refusal_of(int(answer["status"]), answer["error"])
+            refuse_partial(self._client.pattern, answer)
             for bucket in answer["aggregations"]["index"]["buckets"]:
                 every = bucket["doc_count"]
                 live = bucket["live"]["doc_count"] if "live" in bucket else every
@@ -240,6 +241,7 @@ class OpenSearchIndex:
                 if mark is not None:
                     body["search_after"] = mark
                 answer = client.ask("POST", "/_search", body, params={"allow_partial_search_results": "false"})
+                refuse_partial(index, answer)
                 point = answer["pit_id"]
                 hits = answer["hits"]["hits"]
                 for hit in hits:
@@ -291,6 +293,7 @@ class OpenSearchIndex:
             },
             params={"allow_partial_search_results": "false"},
         )
+        refuse_partial(index, answer)
         return {
             int(each["key"]): BucketDigest(each["doc_count"], int(each["digest"]["value"]))
             for each in answer["aggregations"]["bucket"]["buckets"]

@@ -60,7 +60,8 @@ def drop_with_token(client: Client, index: str, token: str) -> None:
 
 
 def _make(client: Client, place: str) -> None:
-    settings = {"number_of_shards": 1, "number_of_replicas": 0}
+    # One copy more where there is a node for it: the loss of a node would leave the index red.
+    settings = {"number_of_shards": 1, "auto_expand_replicas": "0-1"}
     try:
         client.send("PUT", f"/{place}", {"settings": settings, "mappings": {"dynamic": "strict"}})
     except Refusal as refusal:

@@ -35,6 +35,8 @@ from speakerdb.settings import OpenSearchSettings
 
 OUR_NAMES = "speakers"
 """What our names begin with where no prefix is set: the cluster may hold other people's indices."""
+OLDEST = 3
+"""The major version of OpenSearch that all of this was tried with."""
 JSON = "application/json"
 LINES = "application/x-ndjson"
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
@@ -52,6 +54,11 @@ for _noisy in ("opensearch", "opensearchpy"):
 _TLS_HINT = (
     "Give the certificate of the authority that signed the hosts' certificates in opensearch.ca_file, and name the hosts as"
     " their certificates do. opensearch.verify_certificates = false only where nobody else can reach the cluster."
+)
+
+
+_PLAIN_HINT = (
+    "Where the cluster has no TLS, let opensearch.hosts begin with http://; else see that the port is the cluster's."
 )
 
 
@@ -208,7 +215,8 @@ class Client:
         except Refusal as refusal:
             if refusal.status not in (401, 403):
                 raise
-            return  # what is asked next says what this user may do
+            self._known = refusal.status == 403  # what is asked next says what this user may do
+            return
         version = told.get("version")
         if not isinstance(version, dict) or version.get("distribution") != "opensearch":
             said = version.get("number") if isinstance(version, dict) else None
@@ -216,6 +224,14 @@ class Client:
             raise IndexUnavailable(
                 f"What answers at {', '.join(self.settings.hosts)} is not OpenSearch, but {what[:100]}.",
                 hint="See that opensearch.hosts names an OpenSearch cluster, or a proxy that passes its answers on.",
+            )
+        number = version.get("number")
+        major = str(number).partition(".")[0]
+        # 7 is what a cluster says that was told to pass for an older relative of its own.
+        if major.isdecimal() and int(major) < OLDEST:
+            raise IndexUnavailable(
+                f"OpenSearch at {', '.join(self.settings.hosts)} is of version {str(number)[:20]}; {OLDEST} or newer is needed.",
+                hint="Upgrade the cluster.",
             )
         self._known = True
 
@@ -290,6 +306,9 @@ class _Away(Exception):
 def _away(what: str, error: TransportError, settings: OpenSearchSettings) -> _Away:
     hosts = ", ".join(settings.hosts)
     if isinstance(error, SSLError):
+        if "WRONG_VERSION_NUMBER" in str(error.info):
+            found = IndexUnavailable(f"{what}: {hosts} does not speak https.", hint=_PLAIN_HINT)
+            return _Away(found, final=True)
         found = IndexUnavailable(
             f"{what}: no trusted connection to OpenSearch at {hosts}: {_first_line(error.info)}.", hint=_TLS_HINT
         )

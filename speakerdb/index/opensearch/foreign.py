@@ -10,7 +10,7 @@ from speakerdb.core.field_map import mapped_fields
 from speakerdb.errors import IndexMissing, IndexUnavailable
 from speakerdb.index.foreign import ForeignInfo, RawDocument
 from speakerdb.index.opensearch.client import Client
-from speakerdb.index.opensearch.refusals import Refusal
+from speakerdb.index.opensearch.refusals import Refusal, refuse_partial
 from speakerdb.types import AliasAction
 
 KEEP_ALIVE = "10m"
@@ -35,7 +35,7 @@ class ForeignIndices:
         vectors, fields = mapped_fields(mapping)
         self._client.ask("POST", f"/{wired}/_refresh")
         count = self._client.ask("GET", f"/{wired}/_count")
-        _refuse_partial(wired, count)
+        refuse_partial(wired, count)
         blocks = settings.get("blocks", {})
         return ForeignInfo(
             self._client.ours(wired),
@@ -77,7 +77,7 @@ class ForeignIndices:
             if after is not None:
                 body["search_after"] = after
             answer = self._client.ask("POST", "/_search", body, params={"allow_partial_search_results": "false"})
-            _refuse_partial(wired, answer)
+            refuse_partial(wired, answer)
             if total is None:
                 total = int(answer["hits"]["total"]["value"])
             hits = answer["hits"]["hits"]
@@ -150,9 +150,3 @@ class ForeignIndices:
             ((concrete, found),) = answer.items()
             return concrete, found
         raise IndexMissing(f"There is no index {name!r}.", hint="Name an index of the cluster: GET _cat/indices?v.")
-
-
-def _refuse_partial(wired: str, answer: dict[str, Any]) -> None:
-    shards = answer.get("_shards") or {}
-    if answer.get("timed_out") or shards.get("failed") or shards.get("skipped"):
-        raise IndexUnavailable(f"A part of the index {wired} did not answer.", hint="Run it again.")

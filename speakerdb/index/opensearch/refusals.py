@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,13 +52,23 @@ class Refusal(Exception):
         if self.kind == "index_closed_exception":
             return IndexUnavailable(f"{said}.", hint=_CLOSED_HINT, **details)
         if self.status in (401, 403):
-            return IndexUnavailable(f"{said}.", hint=_ACCESS_HINT, **details)
+            lacking = _PERMISSIONS.search(self.reason)
+            named = f": this user has {lacking[0]}" if lacking else ""
+            return IndexUnavailable(f"{said}{named}.", hint=_ACCESS_HINT, **details)
+        if self.status in _REDIRECTIONS:
+            return IndexUnavailable(f"{said}.", hint=_PROXY_HINT, **details)
         if self.status == 413:
             return IndexUnavailable(f"{said}.", hint=_SIZE_HINT, **details)
         reason = f" ({self.reason[:500]})" if self.reason else ""
         return IndexUnavailable(f"{said}{reason}.", hint=_BUSY_HINT if self.status in BUSY else None, **details)
 
 
+_REDIRECTIONS = range(300, 400)
+_PERMISSIONS = re.compile(r"no permissions for \[[^\]]*\]")
+"""What the security plugin says of a user who may not do it; the rest of its sentence is about the user."""
+_PROXY_HINT = (
+    "A proxy answers in its place: let opensearch.hosts name the cluster itself, or let the proxy pass its answers on."
+)
 _ACCESS_HINT = (
     "Check opensearch.username and opensearch.password, and that this user may create, read, write and delete the indices"
     " and aliases of this installation."
@@ -105,3 +117,11 @@ def refusal_of(status: int, error: Any) -> Refusal:
     ):
         kind, reason = str(causes[0].get("type") or kind), str(causes[0].get("reason") or reason)
     return Refusal(status, kind, reason[:500], name)
+
+
+def refuse_partial(index: str, answer: Mapping[str, Any]) -> None:
+    """`IndexUnavailable` for an answer that lacks a part, whatever was asked for: it is never read as the whole."""
+    shards = answer.get("_shards") or {}
+    # `terminated_early` says nothing: a whole answer without hits and without a total bears it, too (tried).
+    if answer.get("timed_out") or shards.get("failed"):
+        raise IndexUnavailable(f"A part of the index {index} did not answer.", hint="Run it again.")

@@ -22,7 +22,7 @@ from speakerdb.index.opensearch.definitions import (
     filter_clauses,
     matches_nothing,
 )
-from speakerdb.index.opensearch.refusals import BUSY, Refusal, refusal_of
+from speakerdb.index.opensearch.refusals import BUSY, Refusal, refusal_of, refuse_partial
 from speakerdb.types import Filter, FloatArray, Hit, Kind
 
 EXACT_DOCUMENTS = 10_000
@@ -67,10 +67,16 @@ def look_up(client: Client, name: str, *, count: bool = False) -> Target:
         raise IndexMissing(f"{name} is an alias of {len(found)} indices.")
     ((index, told),) = found.items()
     mapping = told["mappings"]
-    documents = int(client.ask("GET", f"/{index}/_count")["count"]) if count else 0
+    documents = _counted(client, index) if count else 0
     shards = int(told["settings"]["index"]["number_of_shards"])
     until = time.monotonic() + _FRESH_SECONDS
     return Target(index, dimension_of(mapping), shards, documents, until, mapping, is_alias=index != wired)
+
+
+def _counted(client: Client, index: str) -> int:
+    answer = client.ask("GET", f"/{index}/_count")
+    refuse_partial(client.ours(index), answer)
+    return int(answer["count"])
 
 
 class Searcher:
@@ -123,6 +129,7 @@ class Searcher:
             for query, answer in zip(part, answers, strict=True):
                 if answer["_shards"]["total"] != target.shards:
                     raise _Changed
+                refuse_partial(name, answer)
                 found.append(_scored(query, answer["hits"]["hits"], k))
         return found
 

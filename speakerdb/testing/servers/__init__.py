@@ -41,6 +41,10 @@ def servers(*, heap: int = 1024) -> Iterator[Servers]:
     run = Run.begin()
     try:
         opensearch, postgres = given.get(given.OPENSEARCH), given.get(given.POSTGRES)
+        if opensearch is not None:
+            OpenSearch(opensearch).reach()
+        if postgres is not None:
+            Databases(postgres).reach()
         node = OpenSearchServer(run, heap=heap) if opensearch is None else None
         if node is not None:
             node.launch()

@@ -21,6 +21,8 @@ from speakerdb.testing.servers import downloads, given, servers
 from speakerdb.testing.servers.opensearch import fresh_prefix
 from speakerdb.testing.servers.run import NoServer
 
+_TITLES = {"PostgreSQL": given.POSTGRES, "OpenSearch": given.OPENSEARCH}
+
 
 def fetch() -> None:
     """Fetches what is not in the cache yet; nothing where an OpenSearch is given."""
@@ -33,10 +35,17 @@ def fetch() -> None:
         downloads.obtain(artifact)
 
 
+def announce() -> None:
+    """Fetches what is missing, and says what is started and how long that takes."""
+    fetch()
+    missing = [title for title, name in _TITLES.items() if given.get(name) is None]
+    if missing:
+        print(f"starting {' and '.join(missing)}: half a minute", file=sys.stderr, flush=True)
+
+
 def serve() -> None:
     """Starts both, prints their addresses as lines for a shell, and waits until it is told to end."""
-    fetch()
-    print("starting PostgreSQL and OpenSearch: half a minute", file=sys.stderr, flush=True)
+    announce()
     begun = time.monotonic()
     with servers() as started:
         database = started.postgres.new_database()
@@ -55,8 +64,7 @@ def serve() -> None:
 
 def run(command: Sequence[str]) -> int:
     """Runs a command on both, with a database and a prefix of its own; its exit status."""
-    fetch()
-    print("starting PostgreSQL and OpenSearch: half a minute", file=sys.stderr, flush=True)
+    announce()
     with servers() as started:
         prefix = fresh_prefix()
         settings = {

@@ -50,6 +50,13 @@ class OpenSearch:
         with _OPENER.open(request, timeout=seconds) as answer:
             return json.loads(answer.read() or b"null")
 
+    def reach(self) -> None:
+        """`NoServer` where what the address names cannot be used."""
+        try:
+            self.ask("GET", "/")
+        except (OSError, ValueError) as error:
+            raise NoServer(f"the OpenSearch that was named, {self.url}, cannot be used: {error}") from error
+
     def remove(self, prefix: str = "") -> None:
         """Removes every index, hidden ones too, and every index template whose name begins with a prefix."""
         listing = self.ask("GET", f"/_cat/indices/{prefix}*?format=json&h=index&expand_wildcards=all")

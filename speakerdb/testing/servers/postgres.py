@@ -51,6 +51,17 @@ class Databases:
         """Somebody answers for these, and will drop them."""
         self._owned.update(urls)
 
+    def reach(self) -> None:
+        """`NoServer` where what the address names cannot be used."""
+        import psycopg
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            with self._connected():
+                pass
+        except (psycopg.Error, ArgumentError) as error:
+            raise NoServer(f"the PostgreSQL that was named cannot be used: {str(error).splitlines()[0]}") from error
+
     def new_database(self) -> str:
         """The address (`postgresql+psycopg://…`) of a database that is fresh and empty."""
         from sqlalchemy import make_url

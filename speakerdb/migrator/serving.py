@@ -181,9 +181,9 @@ class Serving:
             kept = {*named, *written} if generation.name in live else named
             marked = self.metadata(generation)
             # By its name too: where prefixes of two installations begin alike, another's index may bear the same mark.
-            mine = (generation.index_name, f"{generation.index_name}.r")
             for name, info in infos.items():
-                if info.metadata == marked and name not in kept and (name == mine[0] or name.startswith(mine[1])):
+                mine = f"{name}.".startswith(f"{generation.index_name}.")
+                if mine and info.metadata == marked and name not in kept:
                     found[name] = generation.name
         return found
 

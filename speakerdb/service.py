@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from speakerdb.adoption import Adoption
 from speakerdb.catalog import journal
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Database
@@ -20,22 +19,14 @@ from speakerdb.catalog.library import new_id
 from speakerdb.catalog.upgrade import upgrade
 from speakerdb.errors import ConfigurationError, NoMigration, SpeakerDBError, StorageFull, WorkerDied, WorkerTimeout
 from speakerdb.executors import Executor, make_executor, refuse_in_a_starting_worker
-from speakerdb.explain import Explain
-from speakerdb.extraction import Extraction, Loader
+from speakerdb.extraction import Loader
 from speakerdb.extraction.extract import LoadEmbedder
-from speakerdb.files import Files
 from speakerdb.index.opening import open_index
 from speakerdb.index.port import VectorIndex
-from speakerdb.ingest import Ingest
-from speakerdb.matcher import Matcher, Scope
-from speakerdb.migrator import Migrator, Serving
-from speakerdb.migrator.migrator import MigratorOptions, Swapped, Which
+from speakerdb.matcher import Scope
+from speakerdb.migrator.migrator import Swapped, Which
 from speakerdb.migrator.preflight import Probe, probe_model
-from speakerdb.opener import Opener
-from speakerdb.overview import Overview
-from speakerdb.people import People
-from speakerdb.plots import Plots
-from speakerdb.projector import Projector
+from speakerdb.parts import build
 from speakerdb.reports import (
     AddReport,
     GateReport,
@@ -54,8 +45,6 @@ from speakerdb.reports import (
 from speakerdb.reports.rebuilding import OnRebuild, RebuildReport
 from speakerdb.settings import Settings, load_settings
 from speakerdb.types import FloatArray, Generation, Kind, Turn, Waveform
-from speakerdb.voices import Voices
-from speakerdb.worker import Worker
 
 
 class SpeakerDB:
@@ -69,59 +58,28 @@ class SpeakerDB:
         executor: Executor,
         load: LoadEmbedder,
     ) -> None:
+        self._executor = executor
+        self._load = load
+        parts = build(settings, catalog, index, executor, load, probe=self._probe)
         self.settings = settings
         self.catalog = catalog
         self.index = index
-        self._executor = executor
-        self.generations = dict(settings.known_generations())
-        self.who = who = settings.actor
-        self.serving = Serving(catalog, index, self.generations)
-        self.projector = Projector(catalog, index)
-
-        def opener() -> Opener:
-            return Opener(lambda: make_executor(settings.executor), settings.recording_timeout)
-
-        self.ingest = Ingest(catalog, media_roots=settings.media_roots, who=who, opener=opener)
-        self.people = People(catalog, who=who)
-        self.voices = Voices(catalog, self.generations)
-        self.files = Files(catalog, media_roots=settings.media_roots, who=who, opener=opener)
-        self.extraction = Extraction(
-            catalog,
-            executor,
-            self.generations,
-            load=load,
-            media_roots=settings.media_roots,
-            batch=settings.batch_recordings,
-            timeout=settings.recording_timeout,
-        )
-        self.migrator = Migrator(
-            catalog,
-            index,
-            self.generations,
-            self.serving,
-            self.projector,
-            MigratorOptions(
-                media_roots=settings.media_roots,
-                data_dir=settings.data_dir,
-                disk_floor_bytes=settings.disk_floor_mb * 1_000_000,
-                workers=settings.workers,
-                fence_seconds=settings.fence_seconds,
-                rollback_days=settings.rollback_days,
-            ),
-            probe=lambda generation: self._probe(load, generation),
-            who=who,
-        )
-        self.matcher = Matcher(catalog, index, self.generations, self.serving, load, media_roots=settings.media_roots)
-        self.overview = Overview(
-            catalog, index, self.generations, self.serving, data_dir=settings.data_dir,
-            disk_floor_bytes=settings.disk_floor_mb * 1_000_000,
-        )  # fmt: skip
-        self.overview.watch(self.serving.restored_problems)
-        self.adoption = Adoption(catalog, self.generations, self.serving, index, self.migrator.rebuilding, who=who)
-        self.overview.watch(self.adoption.imports.problems)
-        self.explain = Explain(catalog, index, self.generations, self.serving, media_roots=settings.media_roots)
-        self.plots = Plots(catalog, self.generations)
-        self._worker = Worker(catalog, self.generations, self.extraction, self.projector, self.migrator)
+        self.generations = parts.generations
+        self.who = settings.actor
+        self.serving = parts.serving
+        self.projector = parts.projector
+        self.ingest = parts.ingest
+        self.people = parts.people
+        self.voices = parts.voices
+        self.files = parts.files
+        self.extraction = parts.extraction
+        self.migrator = parts.migrator
+        self.matcher = parts.matcher
+        self.overview = parts.overview
+        self.adoption = parts.adoption
+        self.explain = parts.explain
+        self.plots = parts.plots
+        self._worker = parts.worker
 
     @classmethod
     def open(
@@ -445,9 +403,9 @@ class SpeakerDB:
         self.serving.first_start(known[self.settings.serving])
         self.serving.notice_restored(self.who)
 
-    def _probe(self, load: LoadEmbedder, generation: Generation) -> Probe:
+    def _probe(self, generation: Generation) -> Probe:
         """In a worker, which then has the model loaded, and whose death is not ours."""
-        future = self._executor.submit(_run_probe, (load, generation))
+        future = self._executor.submit(_run_probe, (self._load, generation))
         try:
             return future.result(timeout=self.settings.recording_timeout)
         except BrokenExecutor as error:

@@ -71,7 +71,24 @@ def words(known: Iterable[str], verbs: Iterable[str]) -> set[str]:
         names
         | {f"speakers_{name}" for name in names}
         | {f"speakers_{name}_write" for name in names}
-        | {"speakers", "id", "at", "kind", "who", "why", "migration", "entity", "data", "work", "serving", "fallback"}
+        | {
+            "speakers",
+            "id",
+            "at",
+            "kind",
+            "who",
+            "source",
+            "cli",
+            "api",
+            "schedule",
+            "why",
+            "migration",
+            "entity",
+            "data",
+            "work",
+            "serving",
+            "fallback",
+        }
         | set(_codes(SpeakerDBError))
         | set(_literals())
         | {state.value for state in State}

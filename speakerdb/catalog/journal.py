@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
@@ -144,6 +147,35 @@ def learn_checksum(tx: Transaction, name: str, value: str) -> None:
         tx.execute(sa.update(generations).where(generations.c.name == name).values(checksum=value))
 
 
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """On whose behalf this thread works. `who` None is the one whom the settings name."""
+
+    who: str | None = None
+    source: str | None = None
+    """From where: "cli", "schedule", or "api" with the address of who asked."""
+    why: str | None = None
+    """What is written where the use case was given no reason of its own."""
+
+
+_actor: ContextVar[Actor] = ContextVar("speakerdb_actor", default=Actor())  # noqa: B039 - it is frozen
+
+
+@contextmanager
+def acting(actor: Actor) -> Iterator[None]:
+    """In this block what is written into the audit trail is this actor's."""
+    before = _actor.set(actor)
+    try:
+        yield
+    finally:
+        _actor.reset(before)
+
+
+def actor() -> Actor:
+    """On whose behalf this thread works."""
+    return _actor.get()
+
+
 def record(
     tx: Transaction,
     kind: str,
@@ -155,11 +187,12 @@ def record(
     why: str | None = None,
     **data: object,
 ) -> None:
-    """Append an event. `kind` is one of `events.KINDS`; what varies is data."""
+    """Append an event. `kind` is one of `events.KINDS`; what varies is data. In a block of `acting` it is that actor's."""
     assert kind in KINDS, f"the event {kind!r} is not among the known kinds"
+    behalf = _actor.get()
     row = {
-        "at": now, "kind": kind, "who": held(who), "why": held(why), "migration_id": migration_id, "entity_id": entity_id,
-        "data": json.dumps(data),
+        "at": now, "kind": kind, "who": held(behalf.who or who), "why": held(why if why is not None else behalf.why),
+        "migration_id": migration_id, "entity_id": entity_id, "data": json.dumps(data), "source": held(behalf.source),
     }  # fmt: skip
     tx.execute(_insert_event, [row])
 

@@ -156,6 +156,10 @@ projections = sa.Table(
     # The version that the index rejected, and why; it is not sent again until the version is raised.
     sa.Column("rejected_version", sa.BigInteger),
     sa.Column("rejection", Text),
+    # `core.digests`: the document's bucket, and the digest of what SQL believes that the index holds (at indexed_version).
+    # None: acknowledged before these were kept; a repair that finds the two equal fills them in.
+    sa.Column("bucket", sa.SmallInteger),
+    sa.Column("indexed_digest", sa.BigInteger),
     sa.CheckConstraint("version >= 1 AND indexed_version >= 0 AND indexed_version <= version", name="versions"),
     sa.CheckConstraint("kind IN ('speaker', 'profile')", name="kind"),
     # The projector walks and acknowledges in the order of the key: kept in that order, it touches each page once.
@@ -246,6 +250,8 @@ events = sa.Table(
     sa.Column("data", Text, nullable=False),
     # What the person who did it said.
     sa.Column("why", Text),
+    # From where it was done: "cli", "schedule", or "api" with the address of who asked.
+    sa.Column("source", Text),
 )
 
 sa.Index("ix_events_kind", events.c.kind, events.c.id)
@@ -270,4 +276,92 @@ fences = sa.Table(
     sa.Column("holder", Text),
     sa.Column("expires_at", Instant),
     sa.CheckConstraint("(holder IS NULL) = (expires_at IS NULL)", name="holder"),
+)
+
+# What a repair did, one row a run; dry runs leave none.
+repair_runs = sa.Table(
+    "repair_runs",
+    metadata,
+    sa.Column("id", Serial, primary_key=True, autoincrement=True),
+    sa.Column("generation", sa.ForeignKey("generations.name"), nullable=False),
+    # "check" compares buckets and walks those that differ; "walk" reads vectors too.
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("who", Text, nullable=False),
+    sa.Column("why", Text),
+    sa.Column("state", Text, nullable=False),
+    sa.Column("started_at", Instant, nullable=False),
+    sa.Column("ended_at", Instant),
+    sa.Column("compared", sa.BigInteger, nullable=False),
+    # JSON: how many by class of difference, and by kind of action.
+    sa.Column("found", Text, nullable=False),
+    sa.Column("done", Text, nullable=False),
+    # Documents that became tombstones because SQL has no row for them: what the brake counts.
+    sa.Column("deletions", sa.BigInteger, nullable=False),
+    sa.Column("code", Text),
+    sa.Column("message", Text),
+    sa.CheckConstraint("kind IN ('check', 'walk')", name="kind"),
+    sa.CheckConstraint("state IN ('running', 'done', 'refused', 'failed', 'stopped')", name="state"),
+    sa.CheckConstraint("(state = 'running') = (ended_at IS NULL)", name="ended_at"),
+)
+sa.Index("ix_repair_runs_generation", repair_runs.c.generation, repair_runs.c.id)
+
+# What a repair could not mend. Not tried again before next_at.
+quarantine = sa.Table(
+    "quarantine",
+    metadata,
+    sa.Column("generation", sa.ForeignKey("generations.name"), primary_key=True),
+    sa.Column("entity_id", Text, primary_key=True),
+    sa.Column("difference", Text, nullable=False),
+    sa.Column("code", Text, nullable=False),
+    sa.Column("message", Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("first_at", Instant, nullable=False),
+    sa.Column("last_at", Instant, nullable=False),
+    sa.Column("next_at", Instant, nullable=False),
+    sa.Column("waived_why", Text),
+    sa.CheckConstraint("attempts >= 1", name="attempts"),
+)
+
+# How far the walk with vectors is, a generation.
+repair_cursors = sa.Table(
+    "repair_cursors",
+    metadata,
+    sa.Column("generation", sa.ForeignKey("generations.name"), primary_key=True),
+    # The concrete index that is walked; another one begins anew.
+    sa.Column("index", Text, nullable=False),
+    # The last id that was walked; "" at the beginning of a lap.
+    sa.Column("after", Text, nullable=False),
+    sa.Column("lap_begun_at", Instant, nullable=False),
+    # When the last whole lap was over; None before the first.
+    sa.Column("lap_ended_at", Instant),
+)
+
+# Settings that every process follows within seconds. `library` is a library's id, or "" for all.
+live_settings = sa.Table(
+    "live_settings",
+    metadata,
+    sa.Column("name", Text, primary_key=True),
+    sa.Column("library", Text, primary_key=True),
+    sa.Column("value", Text, nullable=False),
+    sa.Column("who", Text, nullable=False),
+    sa.Column("why", Text),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
+# Keys to the HTTP API. The secret itself is nowhere, only its SHA-256.
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("name", Text, nullable=False),
+    sa.Column("role", Text, nullable=False),
+    sa.Column("digest", Text, nullable=False, unique=True),
+    sa.Column("who", Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("expires_at", Instant),
+    sa.Column("revoked_at", Instant),
+    # Of the last day on which it was used, and no finer.
+    sa.Column("last_used_at", Instant),
+    sa.CheckConstraint("role IN ('reader', 'operator', 'admin')", name="role"),
 )

@@ -83,6 +83,7 @@ def _event(row: Row) -> dict[str, Any]:
         "at": row.at,
         "kind": row.kind,
         "who": row.who,
+        "source": row.source,
         "why": row.why,
         "migration": row.migration_id,
         "entity": row.entity_id,

@@ -139,7 +139,7 @@ def test_a_database_of_a_newer_schema_is_refused(catalog: Catalog) -> None:
 def test_an_outdated_database_waits_for_a_person_where_told_so(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upgrade, "HEAD", "0003")
+    monkeypatch.setattr(upgrade, "HEAD", "9999")
     with pytest.raises(SchemaOutdated):
         catalog.prepare(auto_upgrade=False)
 

@@ -19,7 +19,7 @@ from speakerdb.reports.seeing import EventFilter
 from speakerdb.service import SpeakerDB
 
 Open = Callable[..., SpeakerDB]
-KEYS = {"id", "at", "kind", "who", "why", "migration", "entity", "data"}
+KEYS = {"id", "at", "kind", "who", "source", "why", "migration", "entity", "data"}
 
 
 def record(db: SpeakerDB, kind: str, *, who: str = "me", entity: str | None = None, at: int | None = None) -> None:

@@ -1,0 +1,121 @@
+"""The parts of a library, put together: who gets what. `SpeakerDB` is the door over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from speakerdb.adoption import Adoption
+from speakerdb.catalog.catalog import Catalog
+from speakerdb.executors import Executor, make_executor
+from speakerdb.explain import Explain
+from speakerdb.extraction import Extraction
+from speakerdb.extraction.extract import LoadEmbedder
+from speakerdb.files import Files
+from speakerdb.index.port import VectorIndex
+from speakerdb.ingest import Ingest
+from speakerdb.matcher import Matcher
+from speakerdb.migrator import Migrator, Serving
+from speakerdb.migrator.migrator import MigratorOptions
+from speakerdb.migrator.preflight import Probe
+from speakerdb.opener import Opener
+from speakerdb.overview import Overview
+from speakerdb.people import People
+from speakerdb.plots import Plots
+from speakerdb.projector import Projector
+from speakerdb.settings import Settings
+from speakerdb.types import Generation
+from speakerdb.voices import Voices
+from speakerdb.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Every use case of one library."""
+
+    generations: dict[str, Generation]
+    serving: Serving
+    projector: Projector
+    ingest: Ingest
+    people: People
+    voices: Voices
+    files: Files
+    extraction: Extraction
+    migrator: Migrator
+    matcher: Matcher
+    overview: Overview
+    adoption: Adoption
+    explain: Explain
+    plots: Plots
+    worker: Worker
+
+
+def build(
+    settings: Settings,
+    catalog: Catalog,
+    index: VectorIndex,
+    executor: Executor,
+    load: LoadEmbedder,
+    *,
+    probe: Callable[[Generation], Probe],
+) -> Parts:
+    """All parts over one catalog, one index and one executor. `probe` loads a generation's model and measures it."""
+    generations = dict(settings.known_generations())
+    who = settings.actor
+    media_roots = settings.media_roots
+    disk_floor_bytes = settings.disk_floor_mb * 1_000_000
+    serving = Serving(catalog, index, generations)
+    projector = Projector(catalog, index)
+
+    def opener() -> Opener:
+        return Opener(lambda: make_executor(settings.executor), settings.recording_timeout)
+
+    extraction = Extraction(
+        catalog,
+        executor,
+        generations,
+        load=load,
+        media_roots=media_roots,
+        batch=settings.batch_recordings,
+        timeout=settings.recording_timeout,
+    )
+    migrator = Migrator(
+        catalog,
+        index,
+        generations,
+        serving,
+        projector,
+        MigratorOptions(
+            media_roots=media_roots,
+            data_dir=settings.data_dir,
+            disk_floor_bytes=disk_floor_bytes,
+            workers=settings.workers,
+            fence_seconds=settings.fence_seconds,
+            rollback_days=settings.rollback_days,
+        ),
+        probe=probe,
+        who=who,
+    )
+    adoption = Adoption(catalog, generations, serving, index, migrator.rebuilding, who=who)
+    overview = Overview(
+        catalog, index, generations, serving, data_dir=settings.data_dir, disk_floor_bytes=disk_floor_bytes
+    )
+    overview.watch(serving.restored_problems)
+    overview.watch(adoption.imports.problems)
+    return Parts(
+        generations=generations,
+        serving=serving,
+        projector=projector,
+        ingest=Ingest(catalog, media_roots=media_roots, who=who, opener=opener),
+        people=People(catalog, who=who),
+        voices=Voices(catalog, generations),
+        files=Files(catalog, media_roots=media_roots, who=who, opener=opener),
+        extraction=extraction,
+        migrator=migrator,
+        matcher=Matcher(catalog, index, generations, serving, load, media_roots=media_roots),
+        overview=overview,
+        adoption=adoption,
+        explain=Explain(catalog, index, generations, serving, media_roots=media_roots),
+        plots=Plots(catalog, generations),
+        worker=Worker(catalog, generations, extraction, projector, migrator),
+    )

@@ -5,7 +5,7 @@ SpeakerDBError
 ├── NotFound (also LookupError) ── NotEmbedded
 ├── InvalidInput (also ValueError) ── NeedsTurns, InvalidTurns, InvalidManifest, DuplicateEntry, InvalidBundle
 ├── Conflict ── MigrationActive, IllegalTransition, NoMigration, LeaseHeld, LeaseLost, WritesFenced, AliasMoved, AliasMissing,
-│               IndexExists, CannotUndo, LibraryInUse
+│               IndexExists, CannotUndo, LibraryInUse, AlreadyExists, VersionConflict
 ├── MediaError ── MediaMissing, MediaUnreadable, MediaChanged, MediaForbidden, NoAudioTrack, MediaTooShort
 ├── ExtractionError ── ModelUnavailable, ModelAccessDenied, ModelOffline, CheckpointUntrusted, DimensionMismatch,
 │                      NotFinite, WorkerDied, WorkerTimeout
@@ -244,6 +244,21 @@ class LibraryInUse(Conflict):
 
     code = "library-in-use"
     default_hint = "Stop the other processes (workers, services) and run this again."
+
+
+class AlreadyExists(Conflict):
+    """Something of this id is there already, and it is not what was given."""
+
+    code = "already-exists"
+    default_hint = "Give another id; or read what is there, and change it."
+
+
+class VersionConflict(Conflict):
+    """What was to be changed has changed since it was read; nothing was written."""
+
+    code = "version-conflict"
+    http_status = 412
+    default_hint = "Read it again, and decide by what it is now."
 
 
 class MediaError(SpeakerDBError):

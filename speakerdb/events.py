@@ -56,6 +56,13 @@ KINDS: Mapping[str, str] = {
     "index-adopted": "The alias has taken the legacy index's place. Data: `index`, what it names; `copy`, the copy of the old"
     " index.",
     "adoption-given-up": "A take-over ended without its swap, and the legacy index takes writes again. Data: `index`.",
+    # Access
+    "token-created": "A key to the HTTP API was made. Data: `name`, `role`, `expires_at`. The secret is nowhere.",
+    "token-revoked": "A key to the HTTP API was taken back. Data: `name`, `role`.",
+    # Service
+    "lease-broken": "A person took a lease away from its holder. Data: `holder`; `epoch`, under which it held it.",
+    "setting-changed": "A setting that every process follows was changed. Data: `name`; `library`, a name, or None for all;"
+    " `old`, `new`, each None where it is not set.",
     "backup-made": "A copy of the database was written. Data: `path`.",
     "library-restored": "The database was put back from a backup. Data: `path`, `made_at`.",
 }

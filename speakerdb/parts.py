@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from speakerdb.access import Access
 from speakerdb.adoption import Adoption
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.executors import Executor, make_executor
@@ -45,6 +46,7 @@ class Parts:
     matcher: Matcher
     overview: Overview
     adoption: Adoption
+    access: Access
     explain: Explain
     plots: Plots
     worker: Worker
@@ -62,7 +64,7 @@ def build(
     """All parts over one catalog, one index and one executor. `probe` loads a generation's model and measures it."""
     generations = dict(settings.known_generations())
     who = settings.actor
-    media_roots = settings.media_roots
+    media_roots = settings.readable_roots
     disk_floor_bytes = settings.disk_floor_mb * 1_000_000
     serving = Serving(catalog, index, generations)
     projector = Projector(catalog, index)
@@ -115,6 +117,7 @@ def build(
         matcher=Matcher(catalog, index, generations, serving, load, media_roots=media_roots),
         overview=overview,
         adoption=adoption,
+        access=Access(catalog, who=who),
         explain=Explain(catalog, index, generations, serving, media_roots=media_roots),
         plots=Plots(catalog, generations),
         worker=Worker(catalog, generations, extraction, projector, migrator),

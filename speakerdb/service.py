@@ -77,6 +77,7 @@ class SpeakerDB:
         self.matcher = parts.matcher
         self.overview = parts.overview
         self.adoption = parts.adoption
+        self.access = parts.access
         self.explain = parts.explain
         self.plots = parts.plots
         self._worker = parts.worker
@@ -248,7 +249,7 @@ class SpeakerDB:
         """
         if retry:
             self.retry()
-        return self._worker.run(on_event=on_event, stop=stop, limit=limit, forever=forever)
+        return self._worker.run(on_event=on_event, stop=stop or (lambda: False), limit=limit, forever=forever)
 
     def progress(self, generation: str | None = None) -> Progress:
         """How far a generation is; without one, the target of a running migration, else what serves."""

@@ -13,6 +13,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -228,6 +229,70 @@ class OpenSearchSettings(BaseModel):
         return None if given is None else given.expanduser().absolute()
 
 
+class ApiSettings(BaseModel):
+    """The HTTP API of `speakerdb serve`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="Address to listen on. One that others can reach needs a token first: `speakerdb token create`.",
+    )
+    port: int = Field(default=8765, ge=0, le=65535, description="Port to listen on. 0: any that is free.")
+    body_mb: float = Field(
+        default=1.0, gt=0, le=64, description="Megabytes that the JSON of a request may have at most."
+    )
+    turns_mb: float = Field(
+        default=16.0, gt=0, le=256, description="The same for requests that bring the turns of a recording."
+    )
+    upload_mb: float = Field(default=4096.0, gt=0, description="Megabytes that an uploaded file may have at most.")
+    clip_mb: float = Field(default=64.0, gt=0, description="Megabytes that an uploaded clip to be matched may have.")
+    uploads: Path | None = Field(
+        default=None, description="Folder of the uploaded files; `uploads` in `data_dir` unless set."
+    )
+    body_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds within which a request's body must have come. A large one has more: one for each 16 KiB.",
+    )
+    threads: int = Field(
+        default=8,
+        ge=1,
+        le=64,
+        description="Requests that are worked on at once. Each uses one connection to the database.",
+    )
+    waiting: int = Field(
+        default=256, ge=1, le=10_000, description="Requests that may wait for their turn. One more gets 503 (`busy`)."
+    )
+    waiting_seconds: float = Field(
+        default=30.0, gt=0, description="Seconds a request waits for its turn at most; then it gets 503 (`busy`)."
+    )
+    streams: int = Field(
+        default=64, ge=1, le=10_000, description="Connections that may follow a migration's progress at once."
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        default=(),
+        description="Addresses or networks of proxies whose X-Forwarded-For is believed. None given: nobody's is.",
+    )
+    cors_origins: tuple[str, ...] = Field(
+        default=(),
+        description="Web pages of other origins that may ask, for example `https://tools.example.org`. None: none.",
+    )
+
+    @field_validator("uploads")
+    @classmethod
+    def _stays_where_it_is(cls, given: Path | None) -> Path | None:
+        return None if given is None else given.expanduser().absolute()
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for each in given:
+            ip_network(each, strict=False)
+        return given
+
+
 def _taken_apart(host: str) -> tuple[str, tuple[str, str] | None]:
     """A host's address without credentials, with its port; and the credentials. Errors never repeat what was given."""
     try:
@@ -288,6 +353,7 @@ class Settings(BaseSettings):
     opensearch: OpenSearchSettings = Field(
         default_factory=OpenSearchSettings, description="An OpenSearch cluster as the index; see below."
     )
+    api: ApiSettings = Field(default_factory=ApiSettings, description="The HTTP API; see below.")
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
@@ -377,6 +443,15 @@ class Settings(BaseSettings):
     @property
     def index_path(self) -> Path:
         return self.data_dir / "index.db"
+
+    @property
+    def uploads_folder(self) -> Path:
+        return self.api.uploads or self.data_dir / "uploads"
+
+    @property
+    def readable_roots(self) -> tuple[Path, ...]:
+        """Folders that media may be read from: `media_roots`, and what was uploaded; none where everything may."""
+        return (*self.media_roots, self.uploads_folder) if self.media_roots else ()
 
     @property
     def models_folder(self) -> Path:

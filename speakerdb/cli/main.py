@@ -34,6 +34,7 @@ from speakerdb.cli import (
     speakers,
     status,
     support,
+    token,
     undo,
     work,
 )
@@ -83,6 +84,7 @@ app.command()(explain.explain)
 app.command()(plot.plot)
 app.command()(backup.backup)
 app.command()(backup.restore)
+app.add_typer(token.app, name="token")
 app.add_typer(db.app, name="db")
 app.add_typer(index.app, name="index")
 app.add_typer(models.app, name="models")

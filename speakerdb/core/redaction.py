@@ -13,7 +13,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-_TOKEN = re.compile(r"\b(?:hf|api|sk|ghp|glpat)[_-][A-Za-z0-9_-]{6,}|(?i:\bbearer\s+\S+)")
+_TOKEN = re.compile(r"\b(?:hf|api|sdb|sk|ghp|glpat)[_-][A-Za-z0-9_-]{6,}|(?i:\bbearer\s+\S+)")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(?:[^\s/@]*:\S*|[^\s/@]+)@")
 """A password may hold any character, also those that an address would have to escape."""
 _PATH = re.compile(r"https://huggingface\.co/\S+|(?<![\w.<>-])(?:~|[A-Za-z]:)?[/\\].*")

@@ -36,6 +36,9 @@ class Executor(Protocol):
         Returns how a worker had ended by itself, to be read after "a worker process"; "" where none had, or nobody knows.
         """
 
+    def resize(self, width: int) -> None:
+        """Run so many at once from the next task on, as far as it can. What runs goes on."""
+
     def close(self) -> None:
         """End the workers. Fine to call twice."""
 
@@ -57,6 +60,9 @@ class InlineExecutor:
         """Nothing runs between two tasks."""
         return ""
 
+    def resize(self, width: int) -> None:
+        """One at a time, always."""
+
     def close(self) -> None:
         """Nothing to end."""
 
@@ -68,6 +74,7 @@ class ProcessExecutor:
         self.width = workers
         self._pool: ProcessPoolExecutor | None = None
         self._context = _RecordingContext()
+        self._former: list[SpawnProcess] = []
         self._told = ""
 
     def submit(self, function: Callable[[Task], Result], task: Task) -> Future[Result]:
@@ -104,6 +111,7 @@ class ProcessExecutor:
     def restart(self) -> str:
         pool, self._pool = self._pool, None
         told, self._told = self._told, ""
+        self._end_former()
         if pool is None:
             return told
         # A sentinel says that a process has ended without taking its exit status away from the pool, which asks too.
@@ -114,7 +122,21 @@ class ProcessExecutor:
         pool.shutdown(wait=True, cancel_futures=True)
         return _how_they_ended([process.exitcode for process in by_themselves]) or told
 
+    def resize(self, width: int) -> None:
+        if width != self.width:
+            pool, self._pool, self.width = self._pool, None, width
+            if pool is not None:
+                pool.shutdown(wait=False)  # its workers leave when they have done what they were given
+                self._former += self._context.started
+
+    def _end_former(self) -> None:
+        """What a pool of another width had still to do is over, too."""
+        for process in self._former:
+            process.kill()
+        self._former.clear()
+
     def close(self) -> None:
+        self._end_former()
         pool, self._pool = self._pool, None
         if pool is not None:
             # Idle workers leave at once; one that is stuck in a decoder does not, and is killed.

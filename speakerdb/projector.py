@@ -6,7 +6,7 @@ finishes it. No lease is needed: versions make two projectors safe.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from speakerdb.catalog import journal, people, vectors
@@ -86,10 +86,10 @@ class Projector:
             vectors.reject(tx, generation.name, refused)
         return ProjectionReport(len(written), len(confirmed), len(ahead), len(refused))
 
-    def drain(self, generation: Generation) -> ProjectionReport:
-        """Steps until nothing waits."""
+    def drain(self, generation: Generation, *, stop: Callable[[], bool] = lambda: False) -> ProjectionReport:
+        """Steps until nothing waits, or `stop()`: what is left is still marked."""
         total = ProjectionReport()
-        while (report := self.step(generation)).handled:
+        while not stop() and (report := self.step(generation)).handled:
             total += report
         return total
 
@@ -101,12 +101,12 @@ class Projector:
             self._pool(generation, profile)
         return len(waiting)
 
-    def settle(self, generation: Generation) -> ProjectionReport:
-        """Pool and project until nothing is dirty and nothing waits; then searches find what was written."""
-        while self.repool(generation):
+    def settle(self, generation: Generation, *, stop: Callable[[], bool] = lambda: False) -> ProjectionReport:
+        """Pool and project until nothing is dirty and nothing waits, or `stop()`; then searches find what was written."""
+        while not stop() and self.repool(generation):
             pass
-        report = self.drain(generation)
-        if generation.name in self._unseen:
+        report = self.drain(generation, stop=stop)
+        if generation.name in self._unseen and not stop():
             self._index.refresh(generation.write_alias)
             self._unseen.discard(generation.name)
         return report

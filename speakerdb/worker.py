@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
@@ -28,6 +29,8 @@ MODEL_RETRY_SECONDS = 60.0
 """How long a run that waits for more leaves a model alone that could not be loaded."""
 
 Stopped = Literal["drained", "waiting", "paused", "stopped", "limit"]
+OnStep = Callable[[StepReport, ProjectionReport], None]
+"""Called after each batch with what it did, and what was written to indices after it."""
 
 
 class Worker:
@@ -46,28 +49,40 @@ class Worker:
         self._extraction = extraction
         self._projector = projector
         self._migrator = migrator
+        self._projecting = threading.Lock()
 
     def run(
         self,
         *,
         on_event: OnWork | None = None,
-        stop: Callable[[], bool] | None = None,
+        on_step: OnStep = lambda _, __: None,
+        stop: Callable[[], bool] = lambda: False,
+        hurry: Callable[[], bool] = lambda: False,
         limit: int | None = None,
         forever: bool = False,
     ) -> WorkReport:
         """Work until the queue is empty (or for ever, or for `limit` recordings, or until `stop()`).
 
         `LeaseHeld` while another live process works. Raises the error of a model that cannot be loaded when nothing
-        else is left to do; its items stay queued.
+        else is left to do; its items stay queued. Where `hurry()` turns true after `stop()` did, what runs is given back,
+        and what is to be written to an index stays marked.
         """
         self._migrator.recover_if_needed()
-        stop = stop or (lambda: False)
         with self._catalog.holding(LEASE_NAME) as lease:
             begun = self._extraction.begin(lease)
-            return self._drain(lease, begun, _Meter(self._catalog, on_event), stop, limit, forever)
+            on_step(begun, ProjectionReport())
+            return self._drain(lease, begun, _Meter(self._catalog, on_event), on_step, stop, hurry, limit, forever)
 
     def _drain(
-        self, lease: Lease, total: StepReport, meter: _Meter, stop: Callable[[], bool], limit: int | None, forever: bool
+        self,
+        lease: Lease,
+        total: StepReport,
+        meter: _Meter,
+        on_step: OnStep,
+        stop: Callable[[], bool],
+        hurry: Callable[[], bool],
+        limit: int | None,
+        forever: bool,
     ) -> WorkReport:
         written = ProjectionReport()
         pooled_at = blocked_at = time.monotonic()
@@ -81,7 +96,9 @@ class Worker:
             if left is not None and left <= 0:
                 stopped = "limit"
                 break
-            report = self._extraction.step(lease, without=blocked, limit=left, stop=stop, observe=meter.working)
+            report = self._extraction.step(
+                lease, without=blocked, limit=left, stop=stop, hurry=hurry, observe=meter.working
+            )
             total.add(report)
             if report.unavailable:
                 blocked |= report.unavailable
@@ -91,7 +108,9 @@ class Worker:
                 stopped = "waiting" if blocked else "paused" if self._paused() else "drained"
                 break
             settle = not report.taken or time.monotonic() - pooled_at >= REPOOL_SECONDS
-            written += self._project(settle=settle)
+            projected = self.project(settle=settle, stop=hurry)
+            written += projected
+            on_step(report, projected)
             if settle:
                 pooled_at = time.monotonic()
             if not report.taken:
@@ -99,8 +118,8 @@ class Worker:
                 self._wait(stop)
                 if time.monotonic() - blocked_at >= MODEL_RETRY_SECONDS:
                     blocked.clear()
-        written += self._project(settle=True)
-        if blocked and not (total.done or total.failed):
+        written += self.project(settle=True, stop=hurry)
+        if blocked and stopped != "stopped" and not (total.done or total.failed):
             raise next(iter(blocked.values()))
         meter.finish()
         return WorkReport(
@@ -122,13 +141,28 @@ class Worker:
         with self._catalog.read() as tx:
             return [self._generations[name] for name in journal.live_generations(tx)]
 
-    def _project(self, *, settle: bool) -> ProjectionReport:
-        """Every live generation, whatever is the matter with the index of another; then the first error."""
+    def project_if_idle(self, *, settle: bool, stop: Callable[[], bool]) -> ProjectionReport:
+        """The same as `project`, unless another thread is at it: two of them would write each document twice."""
+        if not self._projecting.acquire(blocking=False):
+            return ProjectionReport()
+        try:
+            return self._project(settle=settle, stop=stop)
+        finally:
+            self._projecting.release()
+
+    def project(self, *, settle: bool, stop: Callable[[], bool] = lambda: False) -> ProjectionReport:
+        """Write what waits in every live generation, whatever is the matter with the index of another; then the first
+        error. With `settle` dirty profiles are pooled first. `stop()` leaves the rest marked."""
+        with self._projecting:
+            return self._project(settle=settle, stop=stop)
+
+    def _project(self, *, settle: bool, stop: Callable[[], bool]) -> ProjectionReport:
         total = ProjectionReport()
         failed: list[BackendError] = []
         for generation in self._live():
+            act = self._projector.settle if settle else self._projector.drain
             try:
-                total += self._projector.settle(generation) if settle else self._projector.drain(generation)
+                total += act(generation, stop=stop)
             except BackendError as error:
                 # Its migration may have ended between the two statements; otherwise the index is really gone.
                 if not isinstance(error, IndexMissing) or generation in self._live():

@@ -121,11 +121,13 @@ class Extraction:
         without: Iterable[str] = (),
         limit: int | None = None,
         stop: Callable[[], bool] = lambda: False,
+        hurry: Callable[[], bool] = lambda: False,
         observe: Observe = lambda _: None,
     ) -> StepReport:
         """Take one batch, extract it, commit it. `LeaseLost` if another coordinator took over: nothing more is committed.
 
-        Items of the generations in `without` stay queued. When `stop()` turns true, what has not begun is given back.
+        Items of the generations in `without` stay queued. When `stop()` turns true, what has not begun is given back; when
+        `hurry()` does, what runs is ended and given back too, as if it had not been tried.
         """
         report = StepReport()
         items = self._take(lease, limit, without)
@@ -140,6 +142,8 @@ class Extraction:
                 if stop() or report.unavailable:
                     self._give_back(lease, waiting)
                     waiting.clear()
+                if running and hurry():
+                    self._cut_short(lease, running)
                 while waiting and len(running) < self._executor.width:
                     item = waiting.popleft()
                     future = self._executor.submit(self._extract, tasks[item.id])
@@ -240,6 +244,14 @@ class Extraction:
         if listed:
             with self._catalog.change(lease) as tx:
                 work.give_back(tx, lease, listed, self._catalog.now())
+
+    def _cut_short(self, lease: Lease, running: dict[Future[Extracted], _Running]) -> None:
+        """End what runs, and give it back without waiting for a fence: there is no time for that."""
+        self._executor.restart()
+        items = [one.item for one in running.values()]
+        running.clear()
+        with self._catalog.job(lease) as tx:
+            work.give_back(tx, lease, items, self._catalog.now())
 
     def _commit(self, lease: Lease, outcomes: Sequence[_Outcome], report: StepReport) -> None:
         """Store results and errors. Counted only when the transaction stands."""

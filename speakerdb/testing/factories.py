@@ -105,5 +105,8 @@ class FakeExecutor:
         self.restarts += 1
         return ""
 
+    def resize(self, width: int) -> None:
+        """One at a time, always."""
+
     def close(self) -> None:
         """Nothing to end."""

@@ -14,6 +14,7 @@ SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     op.add_column("events", sa.Column("source", TEXT, nullable=True))
+    op.add_column("leases", sa.Column("length", sa.BigInteger(), nullable=True))
     op.add_column("projections", sa.Column("bucket", sa.SmallInteger(), nullable=True))
     op.add_column("projections", sa.Column("indexed_digest", sa.BigInteger(), nullable=True))
     op.create_table(

@@ -164,8 +164,7 @@ def _lease_view(row: LeaseRow, catalog: Catalog, now: int) -> LeaseView:
         return LeaseView(row.name, "free", None, None, None, None, None, row.epoch)
     host, _, token = row.holder.partition("/")
     number = token.partition("-")[0]
-    # An expiry that is too far ahead means that the clock was moved back, and counts as expired.
-    lasts = 0 < (row.expires_at or 0) - now <= 2_000_000 * catalog.lease_seconds
+    lasts = row.stands(now, int(catalog.lease_seconds * 1e6))
     state: Literal["expired", "gone", "held"]
     state = "gone" if catalog.holder.has_ended(row.holder) else "held" if lasts else "expired"
     return LeaseView(

@@ -116,7 +116,7 @@ def prepare(database: Database, *, epoch: int, path: str, made_at: int | None, w
     that no process of before the restoration can still commit), and the event that says so."""
     upgrade.upgrade(database)
     with database.write() as tx:
-        tx.execute(sa.update(leases).values(holder=None, expires_at=None, epoch=_above(epoch)))
+        tx.execute(sa.update(leases).values(holder=None, expires_at=None, length=None, epoch=_above(epoch)))
         tx.execute(sa.update(fences).values(holder=None, expires_at=None))
         journal.record(tx, "library-restored", who, database.now(), why=why, path=path, made_at=made_at)
 

@@ -35,6 +35,8 @@ Item = TypeVar("Item")
 IDS_A_STATEMENT = 5000
 """A statement holds only so many parameters: 32,766 in SQLite (unless it was built with more), 65,535 in PostgreSQL."""
 BUSY_TIMEOUT_SECONDS = 30.0
+WRITER_IDLE_SECONDS = 20.0
+"""Less than the patience of those who wait for the writer, and than a lease stands: who stopped keeps nobody from going on."""
 FENCE_POLL_SECONDS = 0.02
 _STREAMS = "speakerdb_streams"
 
@@ -42,9 +44,17 @@ _STREAMS = "speakerdb_streams"
 class Database:
     """An engine with our transaction rules. Threads may share it; processes open their own."""
 
-    def __init__(self, url: str, *, clock: Callable[[], int] | None = None, as_it_is: bool = False) -> None:
-        """`as_it_is` opens a file that is only to be read without putting it into WAL mode first."""
-        self._dialect = _dialect(url, as_it_is=as_it_is)
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Callable[[], int] | None = None,
+        as_it_is: bool = False,
+        writer_idle: float = WRITER_IDLE_SECONDS,
+    ) -> None:
+        """`as_it_is` opens a file that is only to be read without putting it into WAL mode first. `writer_idle`: seconds that a
+        process may stand still inside a transaction that writes before a server puts it out; a file cannot."""
+        self._dialect = _dialect(url, as_it_is=as_it_is, writer_idle=writer_idle)
         self.url = self._dialect.url
         """The address, without secrets."""
         self.path: Path | None = self._dialect.path
@@ -174,7 +184,7 @@ def _remember_stream(
         connection.info.setdefault(_STREAMS, []).append(result)
 
 
-def _dialect(url: str, *, as_it_is: bool) -> SQLite | PostgreSQL:
+def _dialect(url: str, *, as_it_is: bool, writer_idle: float) -> SQLite | PostgreSQL:
     try:
         parsed = sa.make_url(url)
         kind = parsed.get_backend_name()
@@ -186,19 +196,25 @@ def _dialect(url: str, *, as_it_is: bool) -> SQLite | PostgreSQL:
     if kind in ("postgresql", "postgres"):
         from speakerdb.catalog.postgresql import PostgreSQL  # its driver is loaded where it is used
 
-        return PostgreSQL(parsed, patience=BUSY_TIMEOUT_SECONDS)
+        return PostgreSQL(parsed, patience=BUSY_TIMEOUT_SECONDS, writer_idle=writer_idle)
     raise ConfigurationError(
         f"Databases of the kind {kind!r} are not supported.",
         hint="Use an address that begins with sqlite:/// or postgresql+psycopg://",
     )
 
 
-def lease_lost(name: str) -> LeaseLost:
-    return LeaseLost(
-        f"This process no longer holds the lease {name!r}; another one has taken over.",
-        hint="Nothing of this step was committed. See `speakerdb status` for who works now.",
-        lease=name,
-    )
+def lease_lost(name: str, *, over: bool = False, unsure: bool = False) -> LeaseLost:
+    """What to raise: somebody else has it; or (`over`) its run has reached its limit; or (`unsure`) it could not be renewed for
+    so long that somebody else may have it."""
+    if over:
+        message, hint = f"The run under the lease {name!r} has reached its limit of time.", "Run it again to go on."
+    elif unsure:
+        message = f"This process could not renew the lease {name!r} in time; another one may have taken over."
+        hint = "Nothing more of this step was done. See `speakerdb status`, then run it again."
+    else:
+        message = f"This process no longer holds the lease {name!r}; another one has taken over."
+        hint = "Nothing of this step was committed. See `speakerdb status` for who works now."
+    return LeaseLost(message, hint=hint, lease=name)
 
 
 def parts(items: Sequence[Item], size: int | None = None) -> Iterator[Sequence[Item]]:

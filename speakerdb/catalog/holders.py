@@ -10,12 +10,20 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 import uuid
 from pathlib import Path
 from typing import IO
 
+# It goes on while the machine is suspended, as Linux's CLOCK_MONOTONIC does not. Where there is none, that one is the best.
+_OWN_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _OURS: set[str] = set()
 """This process's own names. A number of a process says nothing: two containers may share the folder and the number."""
+
+
+def own_seconds() -> float:
+    """Seconds by this machine's own clock, which nobody sets."""
+    return time.clock_gettime(_OWN_CLOCK)
 
 
 def others(folder: Path) -> list[str]:

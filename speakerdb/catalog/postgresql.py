@@ -40,9 +40,6 @@ WRITE_LOCK = 0x5370_6B72_6442_0001
 """The key of the advisory lock that writers take; advisory locks belong to one database of a server."""
 STATEMENT_SECONDS = 600.0
 """How long one statement may take: the server ends it then, and a server that says nothing at all is given up."""
-WRITER_IDLE_SECONDS = 120
-"""A process that stands still for so long inside a transaction that writes is put out: it keeps all other writers waiting.
-A machine that vanished is found earlier, by the keepalives."""
 CONNECT_SECONDS = 10
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 30, 10, 3
 STEP_BACK = 1_000_000
@@ -156,8 +153,9 @@ class PostgreSQL:
         "Restore its latest backup with `pg_restore` into an empty database, and let `database_url` name that one."
     )
 
-    def __init__(self, url: sa.URL, *, patience: float) -> None:
-        """`patience`: seconds to wait for another process's lock."""
+    def __init__(self, url: sa.URL, *, patience: float, writer_idle: float) -> None:
+        """`patience`: seconds to wait for another process's lock. `writer_idle`: a process that stands still for so many
+        seconds inside a transaction that writes is put out by the server, because it keeps all other writers waiting."""
         if url.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
             raise ConfigurationError(
                 f"The driver {url.drivername!r} is not supported.",
@@ -171,6 +169,7 @@ class PostgreSQL:
             " `speakerdb index rebuild --all`."
         )
         self._patience = patience
+        self._begin_to_write = _WRITE.format(idle=max(1, round(writer_idle * 1000)))
         self._clock = ServerClock()
         arguments = {
             "connect_timeout": CONNECT_SECONDS, "client_encoding": "utf8", "application_name": "speakerdb",
@@ -198,7 +197,7 @@ class PostgreSQL:
         asked = time.monotonic_ns()
         try:
             with driver.cursor() as cursor:
-                cursor.execute(_WRITE if writing else _READ)
+                cursor.execute(self._begin_to_write if writing else _READ)
                 while cursor.nextset():
                     pass
                 now, read_only = cursor.fetchone()
@@ -285,7 +284,7 @@ _READ = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_ASK}"
 # Not READ WRITE: whoever made the database read-only means it.
 _WRITE = (
     "BEGIN ISOLATION LEVEL READ COMMITTED;"
-    f" SET LOCAL idle_in_transaction_session_timeout = '{WRITER_IDLE_SECONDS}s';"
+    " SET LOCAL idle_in_transaction_session_timeout = '{idle}ms';"
     f" SELECT pg_advisory_xact_lock({WRITE_LOCK}); {_ASK}"
 )
 # Durable when it is acknowledged, whatever the server's default is. The keepalives here are the server's own: with them it

@@ -264,6 +264,8 @@ leases = sa.Table(
     sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("acquired_at", Instant),
     sa.Column("expires_at", Instant),
+    # Microseconds from a renewal to the expiry, as its holder's settings have it.
+    sa.Column("length", sa.BigInteger),
     sa.CheckConstraint("epoch >= 0", name="epoch"),
     sa.CheckConstraint("(holder IS NULL) = (expires_at IS NULL)", name="holder"),
 )

@@ -225,15 +225,10 @@ def test_a_statement_that_takes_too_long_is_ended(
     assert names(database) == []
 
 
-def test_a_writer_that_stands_still_is_put_out(
-    open_database: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_writer_that_stands_still_is_put_out(url: str, open_database: Callable[..., Database]) -> None:
     """As when its process is stopped: the others must not wait for ever."""
-    standing, other = open_database(), open_database()
-    monkeypatch.setattr(
-        postgresql, "_WRITE", postgresql._WRITE.replace(f"'{postgresql.WRITER_IDLE_SECONDS}s'", "'300ms'")
-    )
-    with pytest.raises(DatabaseUnavailable), standing.write() as tx:  # noqa: PT012 - it is in the middle
+    standing, other = Database(url, writer_idle=0.3), open_database()
+    with closing(standing), pytest.raises(DatabaseUnavailable), standing.write() as tx:  # noqa: PT012 - in the middle
         tx.execute(sa.text(ADD), {"id": "half"})
         add(other, "a")
         tx.execute(sa.text(ADD), {"id": "done"})

@@ -70,6 +70,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("generation", name=op.f("pk_repair_cursors")),
     )
     op.create_table(
+        "cursors",
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_cursors")),
+    )
+    op.create_table(
         "live_settings",
         sa.Column("name", TEXT, nullable=False),
         sa.Column("library", TEXT, nullable=False),

@@ -339,6 +339,15 @@ repair_cursors = sa.Table(
     sa.Column("lap_ended_at", Instant),
 )
 
+# How far something that goes through the events has come, whichever process does it.
+cursors = sa.Table(
+    "cursors",
+    metadata,
+    sa.Column("name", Text, primary_key=True),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
 # Settings that every process follows within seconds. `library` is a library's id, or "" for all.
 live_settings = sa.Table(
     "live_settings",

@@ -9,12 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import time
-import traceback
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from speakerdb import __version__
-from speakerdb.core.redaction import without_secrets
+from speakerdb.core.redaction import places, without_secrets
 from speakerdb.errors import SpeakerDBError
 from speakerdb.models.hub import OLD_CACHE_VARIABLE
 from speakerdb.settings import TOKEN_VARIABLES
@@ -82,21 +81,10 @@ def log_ended(verb: str, exit_code: int, seconds: float, error: BaseException | 
             "command-ended verb=%s exit=%d seconds=%.1f code=%s", _word(verb), exit_code, seconds, error.code
         )
     elif error is not None:
-        logger.error("unexpected-error verb=%s error=%s at=%s", _word(verb), type(error).__name__, _frames(error))
+        logger.error("unexpected-error verb=%s error=%s at=%s", _word(verb), type(error).__name__, places(error))
     else:
         logger.info("command-ended verb=%s exit=%d seconds=%.1f", _word(verb), exit_code, seconds)
 
 
 def _word(verb: str) -> str:
     return verb.replace(" ", ".")
-
-
-def _frames(error: BaseException) -> str:
-    """The places in speakerdb's own code that an error went through, innermost last."""
-    package = Path(__file__).resolve().parent.parent
-    found = []
-    for frame in traceback.extract_tb(error.__traceback__):
-        path = Path(frame.filename).resolve()
-        if path.is_relative_to(package):
-            found.append(f"speakerdb/{path.relative_to(package).as_posix()}:{frame.lineno}")
-    return ",".join(found[-8:])

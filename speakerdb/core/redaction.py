@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 _TOKEN = re.compile(r"\b(?:hf|api|sdb|sk|ghp|glpat)[_-][A-Za-z0-9_-]{6,}|(?i:\bbearer\s+\S+)")
@@ -126,3 +128,15 @@ LOGGERS = frozenset({"speakerdb.cli", "speakerdb.models.pyannote", "speakerdb.mo
 LOG_EVENTS = frozenset({"command-began", "command-ended", "old-model-cache", "cuda-not-used:", "unexpected-error"})
 LOG_FIELDS = frozenset({"verb", "pid", "version", "exit", "code", "seconds", "error", "at"})
 """What the command line writes into its log; see `speakerdb.cli.logfile`."""
+
+
+def places(error: BaseException) -> str:
+    """The places in speakerdb's own code that an error went through, innermost last: all that a log may say of an error
+    that nobody foresaw, because its words may hold a person's."""
+    package = str(Path(__file__).parent.parent)
+    found = []
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename.startswith(package):
+            inside = frame.filename[len(package) :].replace("\\", "/")
+            found.append(f"speakerdb{inside}:{frame.lineno}")
+    return ",".join(found[-8:])

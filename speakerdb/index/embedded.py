@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -33,7 +33,7 @@ from speakerdb.errors import (
 )
 from speakerdb.index.documents import encoded
 from speakerdb.index.matrix import Matrix, checked_queries
-from speakerdb.index.sqlite_file import REBUILD_HINT, IndexFile
+from speakerdb.index.sqlite_file import REBUILD_HINT, IndexFile, index_digests
 from speakerdb.types import (
     AliasAction,
     Document,
@@ -62,6 +62,8 @@ class _Target(NamedTuple):
     dimension: int
     changes: int
     documents: int
+    purged: int
+    """The last change up to which some tombstone was purged: a cache that did not follow it may hold what it buried."""
 
     @property
     def table(self) -> str:
@@ -104,9 +106,11 @@ class EmbeddedIndex:
                 " id TEXT NOT NULL PRIMARY KEY, version INTEGER NOT NULL, content_hash TEXT NOT NULL,"
                 " kind TEXT NOT NULL, library_id TEXT NOT NULL, recording_id TEXT, profile_id TEXT,"
                 " seq INTEGER NOT NULL,"
-                f" vector BLOB CHECK (vector IS NULL OR length(vector) = {4 * dimension}))"
+                f" vector BLOB CHECK (vector IS NULL OR length(vector) = {4 * dimension}),"
+                " bucket INTEGER, digest INTEGER)"
             )
             db.execute(f"CREATE INDEX {table}_seq ON {table} (seq)")
+            index_digests(db, table)
 
     def drop(self, name: str, *, token: str | None = None) -> None:
         """Remove a concrete index; see the port."""
@@ -209,26 +213,55 @@ class EmbeddedIndex:
             rows = _by_id(db, f"{_COLUMNS}, content_hash FROM {target.table}", ids)
             return {row[0]: self._document(row, target.dimension) for row in rows}
 
-    def scan(self, index: str, *, after: str | None = None) -> Generator[Document, None, None]:
+    def scan(
+        self, index: str, *, after: str | None = None, buckets: Collection[int] | None = None
+    ) -> Generator[Document, None, None]:
         """All documents by id as they are at the time of this call; see the port.
 
         The snapshot is held until the generator is at its end, closed or forgotten, also past `close`.
         """
-        documents = self._scanned(index, after)
+        documents = self._scanned(index, after, buckets)
         next(documents)  # Up to its first yield: the snapshot is of the call, not of the first document.
         return cast("Generator[Document, None, None]", documents)
 
-    def _scanned(self, index: str, after: str | None) -> Generator[Document | None, None, None]:
+    def _scanned(
+        self, index: str, after: str | None, buckets: Collection[int] | None
+    ) -> Generator[Document | None, None, None]:
         self._file.refuse_closed()
         with self._file.translated(), closing(self._file.connect()) as db:
             db.execute("BEGIN")
             target = _resolved(db, index)
             yield None
+            chosen = ""
+            if buckets is not None:
+                # Asked of the id alone, so that nothing else of a document is read that is not wanted.
+                db.create_function("wanted", 1, lambda id: bucket_of(id) in buckets, deterministic=True)
+                chosen = "AND wanted(id)"
             for row in db.execute(
-                f"SELECT {_COLUMNS}, content_hash FROM {target.table} WHERE id > ? ORDER BY id",
+                f"SELECT {_COLUMNS}, content_hash FROM {target.table} WHERE id > ? {chosen} ORDER BY id",
                 (after or "",),
             ):
                 yield self._document(row, target.dimension)
+
+    def purge(self, index: str, tombstones: Sequence[tuple[str, int]]) -> int:
+        """Forget tombstones in one transaction; see the port."""
+        wanted = dict(tombstones)
+        with self._writing() as db:
+            target = _resolved(db, index)
+            found = [
+                (id, seq)
+                for id, version, seq, dead in _by_id(
+                    db, f"id, version, seq, vector IS NULL FROM {target.table}", list(wanted)
+                )
+                if dead and version == wanted[id]
+            ]
+            if found:
+                db.executemany(f"DELETE FROM {target.table} WHERE id = ?", [(id,) for id, _ in found])
+                db.execute(
+                    "UPDATE indices SET tombstones = max(0, tombstones - ?), purged = max(purged, ?) WHERE id = ?",
+                    (len(found), max(seq for _, seq in found), target.id),
+                )
+        return len(found)
 
     def _document(self, row: tuple[Any, ...], dimension: int) -> Document:
         self._refuse_damaged([row], dimension)
@@ -270,6 +303,8 @@ class EmbeddedIndex:
             target = _target(db, "id = ?", index_id)
             if target is None:
                 raise IndexMissing("The index was dropped while it was searched.")
+            if matrix.seen < target.purged:
+                matrix.clear()  # what it holds may have been buried by a tombstone that is not there any more
             if not matrix.seen:
                 matrix.reserve(target.documents)
             cursor = db.execute(f"SELECT {_COLUMNS} FROM {target.table} WHERE seq > ?", (matrix.seen,))
@@ -291,13 +326,11 @@ class EmbeddedIndex:
         """Counts and sums by bucket, through a connection of its own: it stops no search; see the port."""
         self._file.refuse_closed()
         with self._file.translated(), closing(self._file.connect()) as db:
-            db.create_function("bucket_of", 1, bucket_of, deterministic=True)
-            db.create_function("digest_of", 3, digest_of, deterministic=True)
             db.execute("BEGIN")
             target = _resolved(db, index)
+            # What somebody else put into the file has no bucket.
             rows = db.execute(
-                "SELECT bucket_of(id) AS bucket, count(*), sum(digest_of(id, version, content_hash))"
-                f" FROM {target.table} GROUP BY bucket"
+                f"SELECT ifnull(bucket, -1) AS place, count(*), ifnull(sum(digest), 0) FROM {target.table} GROUP BY bucket"
             )
             return {bucket: BucketDigest(count, digest) for bucket, count, digest in rows}
 
@@ -317,7 +350,7 @@ class EmbeddedIndex:
 
 def _target(db: sqlite3.Connection, condition: str, value: int | str) -> _Target | None:
     row = db.execute(
-        f"SELECT id, name, dimension, changes, documents FROM indices WHERE {condition}", (value,)
+        f"SELECT id, name, dimension, changes, documents, purged FROM indices WHERE {condition}", (value,)
     ).fetchone()
     return None if row is None else _Target(*row)
 
@@ -363,13 +396,27 @@ def _by_id(db: sqlite3.Connection, what: str, ids: Sequence[str]) -> Iterator[tu
 def _write(db: sqlite3.Connection, target: _Target, documents: Sequence[tuple[Document, bytes | None]]) -> None:
     seq = target.changes + 1
     db.executemany(
-        f"INSERT INTO {target.table} ({_COLUMNS}, content_hash, seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        f"INSERT INTO {target.table} ({_COLUMNS}, content_hash, seq, bucket, digest)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (id) DO UPDATE SET version = excluded.version, kind = excluded.kind,"
         " library_id = excluded.library_id, recording_id = excluded.recording_id, profile_id = excluded.profile_id,"
-        " vector = excluded.vector, content_hash = excluded.content_hash, seq = excluded.seq"
+        " vector = excluded.vector, content_hash = excluded.content_hash, seq = excluded.seq,"
+        " bucket = excluded.bucket, digest = excluded.digest"
         " WHERE excluded.version > version",
         [
-            (d.id, d.version, d.kind.value, d.library_id, d.recording_id, d.profile_id, blob, d.content_hash, seq)
+            (
+                d.id,
+                d.version,
+                d.kind.value,
+                d.library_id,
+                d.recording_id,
+                d.profile_id,
+                blob,
+                d.content_hash,
+                seq,
+                bucket_of(d.id),
+                digest_of(d.id, d.version, d.content_hash),
+            )
             for d, blob in documents
         ],
     )

@@ -60,12 +60,19 @@ class Matrix:
 
     def __init__(self, dimension: int) -> None:
         self.lock = threading.Lock()
-        self.seen = 0
         self._dimension = dimension
+        # A float32 dot product of unit vectors is wrong by at most dimension * 2^-24 (Cauchy-Schwarz). Twice that, and
+        # twice again for the rounding of the query: who is within it of the k-th score may belong to the best k.
+        self._margin = np.float32(4 * (dimension + 2) * 2.0**-24)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything, as if no change had been seen yet."""
+        self.seen = 0
         self._count = 0
         self._ids: list[str] = []
         self._place: dict[str, int] = {}
-        self._vectors = np.empty((0, dimension), np.float32)
+        self._vectors = np.empty((0, self._dimension), np.float32)
         self._versions = np.empty(0, np.int64)
         self._kinds = np.empty(0, np.int32)
         self._libraries = np.empty(0, np.int32)
@@ -75,9 +82,6 @@ class Matrix:
         self._library_codes: dict[str | None, int] = {}
         self._recording_codes: dict[str | None, int] = {}
         self._profile_codes: dict[str | None, int] = {}
-        # A float32 dot product of unit vectors is wrong by at most dimension * 2^-24 (Cauchy-Schwarz). Twice that, and
-        # twice again for the rounding of the query: who is within it of the k-th score may belong to the best k.
-        self._margin = np.float32(4 * (dimension + 2) * 2.0**-24)
 
     def __len__(self) -> int:
         return self._count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from speakerdb.core.digests import BucketDigest
@@ -48,9 +48,20 @@ class VectorIndex(Protocol):
         """Documents by id from the durable store (not a cache), tombstones included; absent ids are left out.
         `index` is a concrete index or an alias with one target."""
 
-    def scan(self, index: str, *, after: str | None = None) -> Iterator[Document]:
+    def scan(
+        self, index: str, *, after: str | None = None, buckets: Collection[int] | None = None
+    ) -> Iterator[Document]:
         """All documents, tombstones included, in ascending order of id (by code point), in constant memory,
-        from one point in time."""
+        from one point in time. With `after` only ids above it, with `buckets` only of these (`core.digests`), by what each
+        id says."""
+
+    def purge(self, index: str, tombstones: Sequence[tuple[str, int]]) -> int:
+        """Forget tombstones (id, version), durably; how many. One that is not there any more, lives, or has another
+        version stays as it is, however late the request arrives: what was written since is never lost.
+
+        `index` is a concrete index or an alias with one target. The engine then knows nothing of these ids: whoever purges
+        must know that no older write can still be on its way.
+        """
 
     def search(self, index: str, queries: FloatArray, k: int, where: Filter = ...) -> Sequence[Sequence[Hit]]:
         """The k best live documents for each row of `queries` (shape (n, dimension), unit norm), best first."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
+from speakerdb.core.digests import bucket_of, digest_of
 from speakerdb.errors import (
     BackendError,
     ConfigurationError,
@@ -22,7 +23,7 @@ from speakerdb.errors import (
 )
 
 _APPLICATION_ID = 0x53504958  # "SPIX"
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _BUSY_SECONDS = 30.0
 _IMMUTABLE = "?immutable=1"
 
@@ -36,7 +37,8 @@ _SCHEMA = (
         changes INTEGER NOT NULL DEFAULT 0,
         documents INTEGER NOT NULL DEFAULT 0 CHECK (documents >= 0),
         tombstones INTEGER NOT NULL DEFAULT 0 CHECK (tombstones >= 0),
-        newest INTEGER NOT NULL DEFAULT 0)""",
+        newest INTEGER NOT NULL DEFAULT 0,
+        purged INTEGER NOT NULL DEFAULT 0)""",
     """CREATE TABLE aliases (
         alias TEXT NOT NULL,
         index_id INTEGER NOT NULL REFERENCES indices (id),
@@ -119,17 +121,22 @@ class IndexFile:
         connection.execute("COMMIT")
 
     def _upgrade(self, connection: sqlite3.Connection) -> None:
-        """Version 1 did not keep an index's highest version."""
+        """Version 1 did not keep an index's highest version; version 2 no digests, and it purged nothing."""
         if _version(connection) == _SCHEMA_VERSION:
             return
         try:
             connection.execute("BEGIN IMMEDIATE")
-            if _version(connection) < _SCHEMA_VERSION:
+            ids = [id for (id,) in connection.execute("SELECT id FROM indices")]
+            if _version(connection) < 2:
                 connection.execute("ALTER TABLE indices ADD COLUMN newest INTEGER NOT NULL DEFAULT 0")
-                for (id,) in connection.execute("SELECT id FROM indices").fetchall():
+                for id in ids:
                     connection.execute(
                         f"UPDATE indices SET newest = (SELECT ifnull(max(version), 0) FROM documents_{id}) WHERE id = {id}"
                     )
+            if _version(connection) < 3:
+                connection.execute("ALTER TABLE indices ADD COLUMN purged INTEGER NOT NULL DEFAULT 0")
+                for id in ids:
+                    _add_digests(connection, f"documents_{id}")
                 connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
             connection.execute("COMMIT")
         except sqlite3.Error:
@@ -189,6 +196,20 @@ class IndexFile:
             self._closed = True
             self._writer.close()
             self._reader.close()
+
+
+def index_digests(connection: sqlite3.Connection, table: str) -> None:
+    """What `digests` reads, and nothing else of a table."""
+    connection.execute(f"CREATE INDEX {table}_digest ON {table} (bucket, digest)")
+
+
+def _add_digests(connection: sqlite3.Connection, table: str) -> None:
+    connection.create_function("bucket_of", 1, bucket_of, deterministic=True)
+    connection.create_function("digest_of", 3, digest_of, deterministic=True)
+    connection.execute(f"ALTER TABLE {table} ADD COLUMN bucket INTEGER")
+    connection.execute(f"ALTER TABLE {table} ADD COLUMN digest INTEGER")
+    connection.execute(f"UPDATE {table} SET bucket = bucket_of(id), digest = digest_of(id, version, content_hash)")
+    index_digests(connection, table)
 
 
 def _version(connection: sqlite3.Connection) -> int:

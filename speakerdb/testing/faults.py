@@ -9,7 +9,7 @@ faults.next("update_aliases", Fault.HOLD)         # times out; index.deliver_lat
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -36,7 +36,7 @@ class Fault(Enum):
     LOSE_ACK = "lose-ack"
     """It was done, then `IndexUnavailable`."""
     PART = "part"
-    """Of a bulk write the first half is done, of a scan the first document comes; then `IndexUnavailable`."""
+    """Of a bulk write or a purge the first half is done, of a scan the first document comes; then `IndexUnavailable`."""
     HOLD = "hold"
     """`IndexUnavailable` as at a timeout; the alias change is kept and arrives with `deliver_late`."""
     CRASH_BEFORE = "crash-before"
@@ -45,7 +45,7 @@ class Fault(Enum):
     """It was done, then `SimulatedCrash`."""
 
 
-_ONLY_FOR = {Fault.PART: ("bulk", "scan"), Fault.HOLD: ("update_aliases",)}
+_ONLY_FOR = {Fault.PART: ("bulk", "purge", "scan"), Fault.HOLD: ("update_aliases",)}
 
 When = Literal["before", "after"]
 Plan: TypeAlias = Callable[[str, tuple[Any, ...]], Fault]
@@ -120,7 +120,7 @@ class FaultyIndex:
         self._tell(call, "after")
         if fault is Fault.CRASH_AFTER:
             raise SimulatedCrash(f"after {call}")
-        if fault is Fault.LOSE_ACK or (fault is Fault.PART and call == "bulk"):
+        if fault is Fault.LOSE_ACK or (fault is Fault.PART and call != "scan"):
             raise IndexUnavailable(f"Injected fault: the answer to {call} was lost.")
         return result
 
@@ -155,12 +155,23 @@ class FaultyIndex:
     def fetch(self, index: str, ids: Sequence[str]) -> Mapping[str, Document]:
         return self._call("fetch", lambda: self.inner.fetch(index, ids), (index, ids))
 
-    def scan(self, index: str, *, after: str | None = None) -> Iterator[Document]:
+    def scan(
+        self, index: str, *, after: str | None = None, buckets: Collection[int] | None = None
+    ) -> Iterator[Document]:
         return self._call(
             "scan",
-            lambda: self.inner.scan(index, after=after),
+            lambda: self.inner.scan(index, after=after, buckets=buckets),
             (index, after),
-            part=lambda: _broken_off(self.inner.scan(index, after=after)),
+            part=lambda: _broken_off(self.inner.scan(index, after=after, buckets=buckets)),
+        )
+
+    def purge(self, index: str, tombstones: Sequence[tuple[str, int]]) -> int:
+        first = tombstones[: len(tombstones) // 2]
+        return self._call(
+            "purge",
+            lambda: self.inner.purge(index, tombstones),
+            (index, tombstones),
+            part=lambda: self.inner.purge(index, first),
         )
 
     def search(self, index: str, queries: FloatArray, k: int, where: Filter = _ANY) -> Sequence[Sequence[Hit]]:

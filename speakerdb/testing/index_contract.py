@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from speakerdb.core.digests import bucket_of
 from speakerdb.errors import AliasMoved, IndexExists, IndexMissing
 from speakerdb.index.port import VectorIndex
 from speakerdb.testing.index_oracle import (
@@ -336,6 +337,58 @@ class IndexContract(IndexSearchContract):
         assert [(d.id, d.version) for d in unread] == [("b", 1), ("d", 1), ("f", 1), ("h", 1)]
         ready.refresh("a")
         assert [d.id for d in ready.scan("a")] == list("abdefh")
+
+    def test_scan_of_some_buckets(self, ready: VectorIndex) -> None:
+        ids = [f"id-{number}" for number in range(300)]
+        ready.bulk("w", [document(id, deleted=id == "id-7") for id in ids])
+        wanted = {bucket_of("id-7"), bucket_of("id-8"), 300}
+        inside = sorted(id for id in ids if bucket_of(id) in wanted)
+        assert [d.id for d in ready.scan("a", buckets=wanted)] == inside
+        assert [d.id for d in ready.scan("a", after="id-7", buckets=wanted)] == [id for id in inside if id > "id-7"]
+        assert list(ready.scan("a", buckets=())) == []
+
+    # Purging
+
+    def test_a_purge_forgets_tombstones_and_nothing_else(self, ready: VectorIndex) -> None:
+        ready.bulk("w", [document("live", 5), document("dead", 5, deleted=True), document("newer", 6, deleted=True)])
+        asked = [("live", 5), ("dead", 5), ("newer", 5), ("absent", 5)]
+        assert ready.purge("a", asked) == 1
+        assert ready.purge("a", asked) == ready.purge("r", []) == 0
+        assert [(d.id, d.version) for d in ready.scan("a")] == [("live", 5), ("newer", 6)]
+        assert set(ready.fetch("a", ["live", "dead", "newer"])) == {"live", "newer"}
+        assert ready.digests("a") == digests([document("live", 5), document("newer", 6, deleted=True)])
+        info = ready.indices()["a"]
+        assert (info.documents, info.tombstones) == (1, 1)
+        with pytest.raises(IndexMissing):
+            ready.purge("absent", asked)
+
+    def test_what_comes_back_after_a_purge_is_new(self, ready: VectorIndex) -> None:
+        ready.bulk("w", [document("x", 5, deleted=True)])
+        assert ready.purge("a", [("x", 5)]) == 1
+        assert outcomes(ready, "w", [document("x", 9)]) == [W]
+        assert ready.purge("a", [("x", 5), ("y", 1)]) == 0
+        assert outcomes(ready, "w", [document("x", 10, deleted=True)]) == [W]
+        assert ready.purge("a", [("x", 5)]) == 0
+        ready.refresh("a")
+        assert [(d.id, d.version, d.deleted) for d in ready.scan("a")] == [("x", 10, True)]
+
+    def test_a_purge_many_at_once(self, ready: VectorIndex) -> None:
+        ready.bulk("w", [document(f"id-{number}", deleted=True) for number in range(1501)])
+        assert ready.purge("a", [(f"id-{number}", 1) for number in range(1, 1501)]) == 1500
+        assert [d.id for d in ready.scan("a")] == ["id-0"]
+
+    def test_who_did_not_see_the_tombstone_does_not_go_on_finding_the_document(self, ready: VectorIndex) -> None:
+        ready.bulk("w", [document("x"), document("y")])
+        ready.refresh("a")
+        assert {hit.id for hit in ready.search("a", vectors(1), 9)[0]} == {"x", "y"}
+        other = ready.reopened()
+        try:
+            other.bulk("w", [document("x", 2, deleted=True)])
+            assert other.purge("a", [("x", 2)]) == 1
+            other.refresh("a")
+        finally:
+            other.close()
+        assert [hit.id for hit in ready.search("a", vectors(1), 9)[0]] == ["y"]
 
     # What is done for a load, and cheap comparison
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from speakerdb.core.digests import bucket_of
 from speakerdb.errors import AliasMoved, IndexMissing
 from speakerdb.index.port import VectorIndex
 from speakerdb.testing.index_oracle import DIMENSION, C, W, assert_hits, digests, document, outcomes, same, vectors
@@ -140,16 +141,36 @@ def index_machine(factory: Factory) -> type[RuleBasedStateMachine]:
             for query, hits in zip(queries, self.index.search(name, queries, k, where), strict=True):
                 assert_hits(hits, self.stored[name], query, k, where)
 
-        @rule(name=_names, after=st.none() | st.sampled_from(_IDS))
-        def scan(self, name: str, after: str | None) -> None:
+        @rule(name=_names, which=st.lists(st.tuples(st.sampled_from(_IDS), st.integers(0, 6)), max_size=4))
+        def purge(self, name: str, which: list[tuple[str, int]]) -> None:
+            wanted = list(dict(which).items())
             if name not in self.stored:
                 with pytest.raises(IndexMissing):
-                    list(self.index.scan(name, after=after))
+                    self.index.purge(name, wanted)
+                return
+            stored = self.stored[name]
+            gone = [
+                id for id, version in wanted if id in stored and stored[id].deleted and stored[id].version == version
+            ]
+            assert self.index.purge(name, wanted) == len(gone)
+            for id in gone:
+                del stored[id]
+
+        @rule(
+            name=_names,
+            after=st.none() | st.sampled_from(_IDS),
+            buckets=st.none() | st.sets(st.sampled_from([bucket_of(id) for id in _IDS])),
+        )
+        def scan(self, name: str, after: str | None, buckets: set[int] | None) -> None:
+            if name not in self.stored:
+                with pytest.raises(IndexMissing):
+                    list(self.index.scan(name, after=after, buckets=buckets))
                 return
             self.index.refresh(name)
             stored = self.stored[name]
-            found = list(self.index.scan(name, after=after))
-            assert [d.id for d in found] == sorted(id for id in stored if after is None or id > after)
+            found = list(self.index.scan(name, after=after, buckets=buckets))
+            inside = [id for id in stored if buckets is None or bucket_of(id) in buckets]
+            assert [d.id for d in found] == sorted(id for id in inside if after is None or id > after)
             assert all(same(d, stored[d.id]) for d in found)
             assert self.index.digests(name) == digests(stored.values())
             fetched = self.index.fetch(name, _IDS)

@@ -6,16 +6,18 @@ or touched. A document's external version is the engine's own `_version`, so no 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
-from speakerdb.core.digests import BUCKETS, BucketDigest
+from speakerdb.core.digests import BUCKETS, BucketDigest, bucket_of
 from speakerdb.errors import IndexExists, IndexMissing, IndexUnavailable, InvalidInput, SpeakerDBError
 from speakerdb.index.opensearch import aliasing, health
 from speakerdb.index.opensearch.client import LINES, Client
 from speakerdb.index.opensearch.definitions import (
+    BYTES,
     STORED,
+    VECTOR,
     checked_metadata,
     dimension_of,
     document_of,
@@ -183,8 +185,7 @@ class OpenSearchIndex:
         wired = self._client.wired(index)
         found: dict[str, Document] = {}
         wanted = list(dict.fromkeys(id for id in ids if id))
-        for start in range(0, len(wanted), _IDS_A_REQUEST):
-            part = wanted[start : start + _IDS_A_REQUEST]
+        for part in _parted(wanted, _IDS_A_REQUEST):
             answer = self._client.ask(
                 "POST",
                 f"/{wired}/_mget",
@@ -207,13 +208,17 @@ class OpenSearchIndex:
             look_up(self._client, index)  # An alias of several indices is `IndexMissing`.
         raise refusal.translated(f"Reading {index}") from refusal
 
-    def scan(self, index: str, *, after: str | None = None) -> Generator[Document, None, None]:
+    def scan(
+        self, index: str, *, after: str | None = None, buckets: Collection[int] | None = None
+    ) -> Generator[Document, None, None]:
         """All documents by id as they are at the time of this call, with all that was written before; see the port."""
-        documents = self._scanned(index, after)
+        documents = self._scanned(index, after, buckets)
         next(documents)  # Up to its first yield: the point in time is of the call, not of the first document.
         return cast("Generator[Document, None, None]", documents)
 
-    def _scanned(self, index: str, after: str | None) -> Generator[Document | None, None, None]:
+    def _scanned(
+        self, index: str, after: str | None, buckets: Collection[int] | None
+    ) -> Generator[Document | None, None, None]:
         client = self._client
         target = look_up(client, index)
         self._refresh(target.index)
@@ -227,12 +232,20 @@ class OpenSearchIndex:
         try:
             yield None
             mark: list[Any] | None = None if not after else [after]
+            # By code point, as UTF-8 is. What has no id of its own is not of ours; see `troubles`.
+            wanted: dict[str, Any] = {"exists": {"field": "id"}}
+            if buckets is not None:
+                # What somebody else wrote may have none: then its id says which it belongs to.
+                either = [
+                    {"terms": {"bucket": sorted(buckets)}},
+                    {"bool": {"must_not": {"exists": {"field": "bucket"}}}},
+                ]
+                wanted = {"bool": {"filter": [wanted, {"bool": {"should": either, "minimum_should_match": 1}}]}}
             while True:
                 body: dict[str, Any] = {
                     "size": page,
                     "pit": {"id": point, "keep_alive": _KEEP_ALIVE},
-                    # By code point, as UTF-8 is. What has no id of its own is not of ours; see `troubles`.
-                    "query": {"exists": {"field": "id"}},
+                    "query": wanted,
                     "sort": [{"id": "asc"}],
                     "_source": list(STORED),
                     "version": True,
@@ -245,7 +258,7 @@ class OpenSearchIndex:
                 point = answer["pit_id"]
                 hits = answer["hits"]["hits"]
                 for hit in hits:
-                    if hit["sort"][0] == hit["_id"]:
+                    if hit["sort"][0] == hit["_id"] and (buckets is None or bucket_of(hit["_id"]) in buckets):
                         yield document_of(hit["_id"], hit["_version"], hit["_source"])
                 if len(hits) < page:
                     return
@@ -253,6 +266,48 @@ class OpenSearchIndex:
         finally:
             with suppress(SpeakerDBError):  # It ends by itself after a while.
                 client.ask("DELETE", "/_search/point_in_time", {"pit_id": [point]}, repeat=False)
+
+    def purge(self, index: str, tombstones: Sequence[tuple[str, int]]) -> int:
+        """Forget tombstones; see the port. Each is removed by the sequence number under which it was read, which the engine
+        gives no second time: a request that arrives late finds another one."""
+        look_up(self._client, index)
+        wired = self._client.wired(index)
+        wanted = dict(tombstones)
+        purged = 0
+        for part in _parted(list(wanted), _IDS_A_REQUEST):
+            answer = self._client.ask(
+                "POST",
+                f"/{wired}/_mget",
+                {"ids": part},
+                params={"_source_includes": f"{VECTOR},{BYTES}", "realtime": "true", "preference": "_primary"},
+            )
+            lines = []
+            for told in answer["docs"]:
+                if "error" in told:
+                    self._refuse_get(index, told["error"])
+                elif told["found"] and told["_version"] == wanted[told["_id"]] and not told.get("_source"):
+                    number = {"if_seq_no": told["_seq_no"], "if_primary_term": told["_primary_term"]}
+                    lines.append({"delete": {"_index": told["_index"], "_id": told["_id"], **number}})
+            if lines:
+                purged += self._forget(index, lines)
+        return purged
+
+    def _forget(self, index: str, lines: Sequence[Any]) -> int:
+        try:
+            answer = self._client.send(
+                "POST", "/_bulk", _lines(lines), params={"filter_path": "items.*.status,items.*.error"}, content=LINES
+            )
+        except Refusal as refusal:
+            raise refusal.translated(f"Purging {index}") from refusal
+        purged = 0
+        for item in answer["items"]:
+            status = int(item["delete"]["status"])
+            if status < 300:
+                purged += 1
+            elif status not in (404, 409):
+                refusal = refusal_of(status, item["delete"].get("error"))
+                raise refusal.translated(f"Purging {index}") from refusal
+        return purged
 
     # Search
 
@@ -289,6 +344,7 @@ class OpenSearchIndex:
             {
                 "size": 0,
                 "track_total_hits": False,
+                "query": {"exists": {"field": "id"}},  # as a scan: what has no id is not of ours
                 "aggs": {"bucket": {**buckets, "aggs": {"digest": {"sum": {"field": "digest"}}}}},
             },
             params={"allow_partial_search_results": "false"},
@@ -314,6 +370,11 @@ class OpenSearchIndex:
     def close(self) -> None:
         """Close every connection. Fine to call twice."""
         self._client.close()
+
+
+def _parted(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]
 
 
 def _lines(parts: Iterator[Any] | Sequence[Any]) -> bytes:

@@ -7,6 +7,7 @@ alone is enough to run.
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import getpass
 import json
 import os
@@ -29,6 +30,7 @@ from pydantic_settings import (
 )
 
 from speakerdb.errors import ConfigurationError
+from speakerdb.events import KINDS
 from speakerdb.generations import BUILT_IN
 from speakerdb.types import Generation, ModelSpec, OperatingPoint
 
@@ -293,6 +295,73 @@ class ApiSettings(BaseModel):
         return given
 
 
+class ScheduleSettings(BaseModel):
+    """When the jobs of `speakerdb serve` run, and for how long is kept what nobody needs for ever."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    check_minutes: float = Field(
+        default=10.0,
+        gt=0,
+        description="Minutes between two cheap comparisons of SQL with each live index, and the repair of what they find.",
+    )
+    walk_hours: float = Field(
+        default=24.0,
+        gt=0,
+        description="Hours between two shares of the walk that compares the vectors themselves.",
+    )
+    keep_events_days: float = Field(
+        default=0.0,
+        ge=0,
+        description="Days after which events about routine are deleted, for example that a recording was added. 0: never. What"
+        " people decided, what was removed and what became of migrations is never deleted.",
+    )
+    keep_runs_days: float = Field(
+        default=90.0,
+        gt=0,
+        description="Days for which it is kept what each repair found and did; the last ones always.",
+    )
+    remind_days: float = Field(
+        default=7.0,
+        ge=0,
+        description="Days before the end of a roll-back period from which on an event reminds of it, once a day.",
+    )
+
+
+class HookSettings(BaseModel):
+    """A command that `speakerdb serve` runs for events, for example to send a mail."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    on_event: tuple[str, ...] = Field(
+        default=(),
+        description="The command and its arguments. It gets the event as JSON on its standard input. No shell is involved."
+        " None given: nothing is run.",
+    )
+    kinds: tuple[str, ...] = Field(
+        default=(),
+        description="Kinds of events it is run for, `*` in one stands for anything: `migration-*`. None given: those that a"
+        " person should hear of.",
+    )
+    timeout_seconds: float = Field(
+        default=10.0, gt=0, le=60, description="Seconds a run may take before it is ended and counts as failed."
+    )
+    attempts: int = Field(
+        default=5,
+        ge=1,
+        le=100,
+        description="How often an event is tried, after delays that grow, before it is passed over.",
+    )
+
+    @field_validator("kinds")
+    @classmethod
+    def _exist(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in given:
+            if not fnmatch.filter(KINDS, pattern):
+                raise ValueError(f"no kind of event is like {pattern!r}")
+        return given
+
+
 def _taken_apart(host: str) -> tuple[str, tuple[str, str] | None]:
     """A host's address without credentials, with its port; and the credentials. Errors never repeat what was given."""
     try:
@@ -354,6 +423,12 @@ class Settings(BaseSettings):
         default_factory=OpenSearchSettings, description="An OpenSearch cluster as the index; see below."
     )
     api: ApiSettings = Field(default_factory=ApiSettings, description="The HTTP API; see below.")
+    schedule: ScheduleSettings = Field(
+        default_factory=ScheduleSettings, description="When the jobs of the service run; see below."
+    )
+    hooks: HookSettings = Field(
+        default_factory=HookSettings, description="A command that is run for events; see below."
+    )
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",

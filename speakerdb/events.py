@@ -21,7 +21,7 @@ KINDS: Mapping[str, str] = {
     "speaker-renamed": "A speaker got another name, or lost it. Data: `old`, `new`.",
     "speaker-assigned": "A speaker was put into a profile, or taken out of one. Data: `old`, `new`, ids of profiles.",
     "speaker-split": "Turns of a speaker became a new speaker of the same recording. Data: `new`, the new speaker; `label`;"
-    " `turns`, how many; `recording`; `digest`, that of the recording's turns after it.",
+    " `turns`, how many; `recording`; `digest`, that of the recording's turns after it; `asked`, what chose the turns.",
     "profile-created": "A profile was made. Data: `name`.",
     "profile-deleted": "A profile that nothing used was removed. Data: `name`, `library`.",
     "profile-renamed": "A profile got another name. Data: `old`, `new`.",

@@ -286,8 +286,15 @@ def searchable_speakers(tx: Transaction, generation: str, ids: Iterable[str]) ->
     }
 
 
-def list_recordings(tx: Transaction, *, library: str | None = None, limit: int | None = None) -> list[RecordingView]:
-    """Recordings with library name and counts of turns and speakers."""
+def list_recordings(
+    tx: Transaction,
+    *,
+    library: str | None = None,
+    limit: int | None = None,
+    recording: str | None = None,
+    behind: sa.ColumnElement[bool] | None = None,
+) -> list[RecordingView]:
+    """Recordings with library name and counts of turns and speakers: of a library, only one, or those `behind` a place."""
     turn_count = sa.select(sa.func.count()).where(turns.c.recording_id == recordings.c.id).scalar_subquery()
     speaker_count = sa.select(sa.func.count()).where(speakers.c.recording_id == recordings.c.id).scalar_subquery()
     query = (
@@ -306,6 +313,10 @@ def list_recordings(tx: Transaction, *, library: str | None = None, limit: int |
     )
     if library is not None:
         query = query.where(recordings.c.library_id == library)
+    if recording is not None:
+        query = query.where(recordings.c.id == recording)
+    if behind is not None:
+        query = query.where(behind)
     return [RecordingView(**row._mapping) for row in tx.execute(query)]
 
 

@@ -86,9 +86,9 @@ def named_alike(tx: Transaction, library_id: str, name: str) -> str | None:
     return next((found for found in tx.scalars(query.order_by(profiles.c.name)) if folded(found) == wanted), None)
 
 
-def insert(tx: Transaction, library: str, name: str, now: int) -> str:
-    """A new profile; its id."""
-    made = new_id("prf")
+def insert(tx: Transaction, library: str, name: str, now: int, profile_id: str | None = None) -> str:
+    """A new profile; its id, which is made up unless given."""
+    made = profile_id or new_id("prf")
     _free(tx, library, name)
     restore(tx, made, library, name, now)
     return made
@@ -209,14 +209,28 @@ def _dirty(generation: str, what: sa.ColumnElement[Any]) -> sa.Select[Any]:
     )
 
 
-def listed(tx: Transaction, *, library: str | None = None, profile: str | None = None) -> list[ProfileView]:
-    """Living profiles with their member counts, by name; a profile that is asked for by id is shown merged or not."""
+BY_NAME = (profiles.c.name, profiles.c.id)
+
+
+def listed(
+    tx: Transaction,
+    *,
+    library: str | None = None,
+    profile: str | None = None,
+    behind: sa.ColumnElement[bool] | None = None,
+    limit: int | None = None,
+) -> list[ProfileView]:
+    """Living profiles with their member counts, by name, those `behind` a place; a profile that is asked for by id is shown
+    merged or not."""
     members = sa.select(sa.func.count()).where(speakers.c.profile_id == profiles.c.id).scalar_subquery()
     query = (
         sa.select(profiles.c.id, libraries.c.name, profiles.c.name, members, profiles.c.merged_into)
         .join(libraries, libraries.c.id == profiles.c.library_id)
-        .order_by(profiles.c.name, profiles.c.id)
+        .order_by(*BY_NAME)
+        .limit(limit)
     )
+    if behind is not None:
+        query = query.where(behind)
     if profile is not None:
         query = query.where(profiles.c.id == profile)
     else:
@@ -247,8 +261,10 @@ def speaker_ids(
     unnamed: bool = False,
     name: str | None = None,
     limit: int | None = None,
+    behind: sa.ColumnElement[bool] | None = None,
 ) -> Iterator[str]:
-    """Speakers of a recording, a profile or a library (by id), in the order their recordings came, then by label.
+    """Speakers of a recording, a profile or a library (by id), in the order their recordings came, then by label; those
+    `behind` a place.
 
     `unnamed`: those that have neither a name nor a profile. `name`: those whose name, or whose profile's name, holds this
     text, whatever its case.
@@ -259,6 +275,8 @@ def speaker_ids(
         .outerjoin(profiles, profiles.c.id == speakers.c.profile_id)
         .order_by(recordings.c.created_at, speakers.c.recording_id, speakers.c.label)
     )
+    if behind is not None:
+        query = query.where(behind)
     if recording is not None:
         query = query.where(speakers.c.recording_id == recording)
     if profile is not None:

@@ -18,9 +18,9 @@ def ordinals(tx: Transaction, speaker: str) -> list[int]:
     return list(tx.scalars(sa.select(turns.c.ordinal).where(turns.c.speaker_id == speaker).order_by(turns.c.ordinal)))
 
 
-def insert_speaker(tx: Transaction, recording: str, label: str, now: int) -> str:
-    """A new speaker without turns; its id."""
-    made = library.new_id("spk")
+def insert_speaker(tx: Transaction, recording: str, label: str, now: int, speaker_id: str | None = None) -> str:
+    """A new speaker without turns; its id, which is made up unless given."""
+    made = speaker_id or library.new_id("spk")
     row = {"id": made, "recording_id": recording, "label": label, "speech_seconds": 0.0, "created_at": now}
     tx.execute(sa.insert(speakers), [row])
     return made

@@ -59,3 +59,10 @@ def undone_by(tx: Transaction, event_id: int) -> int | None:
     """The event that took another one back."""
     query = sa.select(events.c.id, events.c.data).where(events.c.kind == UNDONE, events.c.id > event_id)
     return next((row.id for row in tx.execute(query) if json.loads(row.data)["event"] == event_id), None)
+
+
+def split_that_made(tx: Transaction, source: str, made: str) -> list[Any] | None:
+    """What the split of a speaker was asked for that made another one; None where none did."""
+    query = sa.select(events.c.data).where(events.c.entity_id == source, events.c.kind == "speaker-split")
+    told = (json.loads(data) for data in tx.scalars(query))
+    return next((data.get("asked") for data in told if data["new"] == made), None)

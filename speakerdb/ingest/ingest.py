@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from speakerdb.catalog import intake, journal, library, people, schema, vectors
+from speakerdb.catalog import intake, journal, library, listing, people, schema, vectors, versions
 from speakerdb.catalog.catalog import Catalog
+from speakerdb.catalog.conditions import only_if
+from speakerdb.catalog.database import Transaction
+from speakerdb.catalog.listing import Place
 from speakerdb.core.turns import turns_given
-from speakerdb.errors import InvalidInput
+from speakerdb.errors import AlreadyExists, InvalidInput, VersionConflict
 from speakerdb.ingest.bulk import Bulk, RefusedFile
-from speakerdb.ingest.entries import Given
+from speakerdb.ingest.entries import Given, Ready, Refused
 from speakerdb.ingest.looking import Looking
 from speakerdb.ingest.sources import Sources
 from speakerdb.ingest.turns_files import TurnsFiles
 from speakerdb.ingest.writing import PartWriter, all_names
 from speakerdb.opener import Opener
-from speakerdb.reports import AddReport, RecordingView
+from speakerdb.reports import AddOutcome, AddReport, RecordingView
 from speakerdb.reports.intake import IntakeReport, OnIntake
+from speakerdb.reports.recordings import Part as PagePart
+from speakerdb.reports.recordings import RecordingDetails, RecordingTurn
 from speakerdb.types import Turn, Waveform
 
 
@@ -85,6 +90,105 @@ class Ingest:
         )  # fmt: skip
         return bulk.run(sources, on_event or (lambda _: None), stop or (lambda: False))
 
+    # One recording, for who may ask twice
+
+    def opener(self) -> Opener:
+        """Opens media in a process of its own; for `create` and `edit`. Close it when nothing is added any more."""
+        return self._opener()
+
+    def create(self, given: Given, opener: Opener) -> tuple[RecordingDetails, bool]:
+        """Add a recording that is not there, and whether it was new; one that is there exactly so is left as it is.
+
+        It is known by its id, else by its path in the library. `AlreadyExists` where it has other sound, other turns,
+        another file or another library. Raises what `add` raises.
+        """
+        ready = self._look(given, opener)
+        with self._catalog.change() as tx:
+            if given.recording_id is not None:
+                row = library.find_recording(tx, given.recording_id)
+                if row is not None and row.library_id != library.find_library(tx, given.library):
+                    raise AlreadyExists(f"The recording {row.id!r} is there already, in another library.")
+            writer = PartWriter(tx, self._who, self._catalog.now(), single=True)
+            writer.load([ready])
+            plan = writer.decide(ready)
+            if plan.known is None:
+                writer.finish(plan)
+            elif plan.outcome is not AddOutcome.UNCHANGED or plan.known.path != ready.path:
+                raise AlreadyExists(
+                    f"The recording {plan.known.id!r} is there already, with other turns or another file.",
+                    hint="Change it instead, or give another id.",
+                )
+            return self._details(tx, plan.row.id), plan.known is None
+
+    def edit(
+        self,
+        given: str,
+        opener: Opener,
+        *,
+        turns: Sequence[Turn] | None = None,
+        path: Path | None = None,
+        recorded_at: int | None = None,
+    ) -> RecordingDetails:
+        """Give a recording other turns, another file, or the time it was made; what is None stays as it is.
+
+        `VersionConflict` where somebody changed it meanwhile. Raises what `add` raises.
+        """
+        with self._catalog.read() as tx:
+            found = library.resolve_id(tx, schema.recordings, given, "recording")
+            row = library.find_recording(tx, found)
+            assert row is not None
+            home = library.library_name(tx, row.library_id)
+            version = versions.of_recording(tx, found)
+            if turns is None:
+                turns = [Turn(t.start, t.end, t.speaker) for t in listing.turns_of(tx, found, -1, None)]
+        file = path or (None if row.path is None else Path(row.path))
+        if file is None:
+            raise InvalidInput(
+                f"The sound of the recording {found!r} was given in memory, so there is nothing to extract again.",
+                hint="Give it a file too.",
+            )
+        checked = turns_given(turns)
+        entry = Given(file, lambda: (checked, 0), found, home, recorded_at=recorded_at)
+        ready = self._look(entry, opener)
+        with only_if(_still(found, version)), self._catalog.change() as tx:
+            PartWriter(tx, self._who, self._catalog.now(), single=True).write(ready)
+            return self._details(tx, found)
+
+    def recording(self, given: str) -> RecordingDetails:
+        """One recording, by id or the beginning of one."""
+        with self._catalog.read() as tx:
+            return self._details(tx, library.resolve_id(tx, schema.recordings, given, "recording"))
+
+    def page(
+        self, *, library_name: str | None = None, after: Place | None = None, limit: int
+    ) -> PagePart[RecordingView]:
+        """The recordings of a library, or of all, a page at a time, in the order they came."""
+        with self._catalog.read() as tx:
+            chosen = None if library_name is None else library.library_id(tx, library_name)
+            behind = None if after is None else listing.after(listing.RECORDINGS, after)
+            views = library.list_recordings(tx, library=chosen, limit=limit + 1, behind=behind)
+            more, views = len(views) > limit, views[:limit]
+            return PagePart(tuple(views), listing.place_of_recording(tx, views[-1].id) if more else None)
+
+    def turns(self, given: str, *, after: int = -1, limit: int) -> PagePart[RecordingTurn]:
+        """The turns of a recording, a page at a time, those behind the one of number `after`."""
+        with self._catalog.read() as tx:
+            found = library.resolve_id(tx, schema.recordings, given, "recording")
+            listed = listing.turns_of(tx, found, after, limit + 1)
+        more, listed = len(listed) > limit, listed[:limit]
+        return PagePart(tuple(listed), (listed[-1].number,) if more else None)
+
+    def _look(self, given: Given, opener: Opener) -> Ready:
+        (found,) = self._looking.part([given], opener.open)
+        if isinstance(found, Refused):
+            raise found.error
+        return found
+
+    @staticmethod
+    def _details(tx: Transaction, recording_id: str) -> RecordingDetails:
+        (view,) = library.list_recordings(tx, recording=recording_id)
+        return listing.details(tx, view)
+
     def remove(self, recording_id: str) -> str:
         """Forget a recording with its voices, in SQL and in every index; its full id. `NotFound` if there is none.
 
@@ -113,3 +217,13 @@ class Ingest:
         """The full id of a recording from an id or the beginning of one."""
         with self._catalog.read() as tx:
             return library.resolve_id(tx, schema.recordings, given, "recording")
+
+
+def _still(recording_id: str, version: str) -> Callable[[Transaction], None]:
+    """The condition that a recording is as it was when it was read."""
+
+    def check(tx: Transaction) -> None:
+        if versions.of_recording(tx, recording_id) != version:
+            raise VersionConflict(f"The recording {recording_id!r} was changed meanwhile; nothing was written.")
+
+    return check

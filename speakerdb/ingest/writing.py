@@ -116,7 +116,11 @@ class PartWriter:
     def write(self, ready: Ready) -> Written:
         """One recording, in the whole of the transaction. Raises `InvalidInput`, `NotFound`."""
         self.load([ready])
-        written = self.carry_out(self.decide(ready))
+        return self.finish(self.decide(ready))
+
+    def finish(self, plan: Plan) -> Written:
+        """Carry the only plan of the transaction out."""
+        written = self.carry_out(plan)
         self._mark_dirty()
         return written
 

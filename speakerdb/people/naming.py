@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from speakerdb.catalog import journal, library, people, schema, vectors, voices
+from speakerdb.catalog import journal, library, listing, people, schema, vectors, voices
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.library import SpeakerRow
+from speakerdb.catalog.listing import Place
 from speakerdb.catalog.people import ProfileRow, find_profile, find_speaker
-from speakerdb.core.texts import flaw
-from speakerdb.errors import Conflict, InvalidInput, NotFound
+from speakerdb.core.texts import MAX_ID_LENGTH, flaw
+from speakerdb.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 from speakerdb.people import splitting, undoing
 from speakerdb.people.splitting import Choice
 from speakerdb.reports import ProfileView, SpeakerView
 from speakerdb.reports.people import SplitReport, UndoReport
+from speakerdb.reports.recordings import Part
 
 MAX_WHY_LENGTH = 2000
 
@@ -56,6 +58,33 @@ class People:
             )
             rows = library.speakers_by_id(tx, ids)
             return voices.speaker_views(tx, [rows[each] for each in ids])
+
+    def speakers_page(
+        self,
+        *,
+        recording: str | None = None,
+        profile: str | None = None,
+        library_name: str | None = None,
+        unnamed: bool = False,
+        name: str | None = None,
+        after: Place | None = None,
+        limit: int,
+    ) -> Part[SpeakerView]:
+        """The same a page at a time."""
+        with self._catalog.read() as tx:
+            behind = None if after is None else listing.after(listing.SPEAKERS, after)
+            recording = None if recording is None else library.resolve_id(tx, schema.recordings, recording, "recording")
+            ids = list(
+                people.speaker_ids(
+                    tx, recording=recording, profile=None if profile is None else find_profile(tx, profile).id,
+                    library=None if library_name is None else library.library_id(tx, library_name),
+                    unnamed=unnamed, name=name, limit=limit + 1, behind=behind,
+                )
+            )  # fmt: skip
+            more, ids = len(ids) > limit, ids[:limit]
+            rows = library.speakers_by_id(tx, ids)
+            place = listing.place_of_speaker(tx, ids[-1]) if more else None
+            return Part(tuple(voices.speaker_views(tx, [rows[each] for each in ids])), place)
 
     def speaker(self, given: str) -> SpeakerView:
         """One speaker, by id or the beginning of one."""
@@ -104,23 +133,38 @@ class People:
             return _view(tx, row.id)
 
     def split(
-        self, given: str, choice: Choice, *, label: str | None = None, why: str | None = None, dry_run: bool = False
+        self,
+        given: str,
+        choice: Choice,
+        *,
+        label: str | None = None,
+        speaker_id: str | None = None,
+        why: str | None = None,
+        dry_run: bool = False,
     ) -> SplitReport:
         """Turns of a speaker become a new speaker of the same recording, which is extracted again. See `splitting`.
 
-        `InvalidInput` where all turns or none were chosen, a cut lies inside a turn, or the label is taken.
+        `InvalidInput` where all turns or none were chosen, a cut lies inside a turn, or the label is taken. With an id of
+        the caller's for the new speaker it may be repeated; `AlreadyExists` where the id is another one's.
         """
         why = checked_why(why)
+        _check_id(speaker_id, "speaker")
         if dry_run:
             with self._catalog.read() as tx:
                 plan = splitting.plan(tx, find_speaker(tx, given), choice, label)
                 return plan.report(None, journal.live_generations(tx))
         with self._catalog.change() as tx:
-            plan = splitting.plan(tx, find_speaker(tx, given), choice, label)
-            made, digest, queued = splitting.carry_out(tx, plan, self._catalog.now())
+            speaker = find_speaker(tx, given)
+            if speaker_id is not None:
+                before = splitting.again(tx, speaker, choice, label, speaker_id, journal.live_generations(tx))
+                if before is not None:
+                    return before
+            plan = splitting.plan(tx, speaker, choice, label)
+            made, digest, queued = splitting.carry_out(tx, plan, self._catalog.now(), speaker_id)
             self._record(
                 tx, "speaker-split", plan.speaker.id, why,
                 recording=plan.speaker.recording_id, new=made, label=plan.label, turns=len(plan.moved), digest=digest,
+                asked=choice.asked(label),
             )  # fmt: skip
             return plan.report(made, queued)
 
@@ -132,6 +176,17 @@ class People:
             chosen = None if library_name is None else library.library_id(tx, library_name)
             return people.listed(tx, library=chosen)
 
+    def profiles_page(
+        self, *, library_name: str | None = None, after: Place | None = None, limit: int
+    ) -> Part[ProfileView]:
+        """The same a page at a time."""
+        with self._catalog.read() as tx:
+            chosen = None if library_name is None else library.library_id(tx, library_name)
+            behind = None if after is None else listing.after(people.BY_NAME, after)
+            views = people.listed(tx, library=chosen, behind=behind, limit=limit + 1)
+        more, views = len(views) > limit, views[:limit]
+        return Part(tuple(views), (views[-1].name, views[-1].id) if more else None)
+
     def profile(self, given: str) -> ProfileView:
         """One living profile, by id or the beginning of one."""
         with self._catalog.read() as tx:
@@ -139,10 +194,25 @@ class People:
 
     def create_profile(self, name: str, *, library_name: str = "default", why: str | None = None) -> ProfileView:
         """A new person."""
+        return self.make_profile(name, library_name=library_name, why=why)[0]
+
+    def make_profile(
+        self, name: str, *, library_name: str = "default", profile_id: str | None = None, why: str | None = None
+    ) -> tuple[ProfileView, bool]:
+        """A new person, and whether it is new. With an id of the caller's it may be repeated: the same again gives what is
+        there; `AlreadyExists` where it has another name or library by now, or was merged."""
         why = checked_why(why)
+        _check_id(profile_id, "profile")
         with self._catalog.change() as tx:
+            if profile_id is not None and people.find(tx, profile_id) is not None:
+                view = people.listed(tx, profile=profile_id)[0]
+                if (view.name, view.library, view.merged_into) != (name, library_name, None):
+                    raise AlreadyExists(
+                        f"The profile {profile_id!r} is there already, and is not the one that was given."
+                    )
+                return view, False
             home = library.ensure_library(tx, library_name, self._catalog.now())
-            return people.listed(tx, profile=self._create(tx, home, name, why).id)[0]
+            return people.listed(tx, profile=self._create(tx, home, name, why, profile_id).id)[0], True
 
     def rename_profile(self, given: str, name: str, *, why: str | None = None) -> ProfileView:
         """Give a person another name."""
@@ -226,14 +296,23 @@ class People:
             people.mark_dirty(tx, [p for p in (row.profile_id, new) if p is not None], now)
             self._record(tx, "speaker-assigned", row.id, why, old=row.profile_id, new=new)
 
-    def _create(self, tx: Transaction, home: str, name: str, why: str | None) -> ProfileRow:
+    def _create(
+        self, tx: Transaction, home: str, name: str, why: str | None, profile_id: str | None = None
+    ) -> ProfileRow:
         now = self._catalog.now()
-        made = people.insert(tx, home, name, now)
+        made = people.insert(tx, home, name, now, profile_id)
         self._record(tx, "profile-created", made, why, name=name)
         return ProfileRow(made, home, name, None, now)
 
     def _record(self, tx: Transaction, kind: str, entity: str | None, why: str | None, **data: object) -> None:
         journal.record(tx, kind, self._who, self._catalog.now(), migration_id=None, entity_id=entity, why=why, **data)
+
+
+def _check_id(given: str | None, what: str) -> None:
+    if given is not None and (found := flaw(given, MAX_ID_LENGTH)) is not None:
+        raise InvalidInput(
+            f"The id of a {what} {found}.", hint=f"Give it one of 1 to {MAX_ID_LENGTH} characters of text."
+        )
 
 
 def checked_why(why: str | None) -> str | None:

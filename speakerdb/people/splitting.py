@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from speakerdb.catalog import library, splits, voices
+from speakerdb.catalog import library, splits, undo, voices
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.library import SpeakerRow
 from speakerdb.core import splitting
-from speakerdb.errors import InvalidInput
+from speakerdb.errors import AlreadyExists, InvalidInput
 from speakerdb.reports.people import SpeakerTurn, SplitReport
 from speakerdb.types import Span
 
@@ -24,6 +24,10 @@ class Choice:
     turns: str | None = None
     start: float | None = None
     end: float | None = None
+
+    def asked(self, label: str | None) -> list[object]:
+        """What was asked for, as it is kept in the event."""
+        return [self.turns, self.start, self.end, label]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +84,29 @@ def plan(tx: Transaction, speaker: SpeakerRow, choice: Choice, label: str | None
     )
 
 
-def carry_out(tx: Transaction, plan: Plan, now: int) -> tuple[str, str, tuple[str, ...]]:
+def carry_out(tx: Transaction, plan: Plan, now: int, speaker_id: str | None = None) -> tuple[str, str, tuple[str, ...]]:
     """The new speaker's id, the digest of the recording's turns, and the generations it was queued for."""
     places = splits.ordinals(tx, plan.speaker.id)
-    made = splits.insert_speaker(tx, plan.speaker.recording_id, plan.label, now)
+    made = splits.insert_speaker(tx, plan.speaker.recording_id, plan.label, now, speaker_id)
     splits.move_turns(tx, plan.speaker.recording_id, [places[turn.number - 1] for turn in plan.moved], made)
     return made, *splits.turns_changed(tx, plan.speaker.recording_id, now)
+
+
+def again(
+    tx: Transaction, speaker: SpeakerRow, choice: Choice, label: str | None, made: str, queued: tuple[str, ...]
+) -> SplitReport | None:
+    """What a split answered that made the speaker `made` before, where it was asked the same; None where there is no such
+    speaker. `AlreadyExists` where it is another one."""
+    row = library.speakers_by_id(tx, [made]).get(made)
+    if row is None:
+        return None
+    asked = undo.split_that_made(tx, speaker.id, made)
+    if asked is None or asked != choice.asked(label):
+        raise AlreadyExists(f"The speaker {made!r} is there already, and was not made by this split.")
+    both = sorted((turn.start, turn.end, whose) for whose in (speaker.id, made) for turn in voices.turns_of(tx, whose))
+    numbered = [(SpeakerTurn(n, start, end), whose) for n, (start, end, whose) in enumerate(both, start=1)]
+    moved, left = (tuple(turn for turn, whose in numbered if whose == one) for one in (made, speaker.id))
+    return Plan(speaker, row.label, moved, left).report(made, queued)
 
 
 def _seconds(turns: tuple[SpeakerTurn, ...]) -> float:

@@ -44,6 +44,8 @@ KINDS: Mapping[str, str] = {
     "migration-rolled-back": "The source serves again.",
     "migration-cancelled": "It was ended before its swap.",
     "migration-retired": "The roll-back period ended.",
+    "rollback-ending": "The roll-back period ends soon, or is over; once a day. Data: `target`, `ends_at`, `days_left` (below 0"
+    " when it is over). Retire the migration, or roll it back before its source is dropped.",
     "vectors-purged": "A retired generation's vectors were deleted from SQL. Data: `generation`.",
     # Index and database
     "index-rebuilt": "An index was built again from SQL beside the old one and took its place. Data: `generation`, `index`,"
@@ -60,9 +62,23 @@ KINDS: Mapping[str, str] = {
     "token-created": "A key to the HTTP API was made. Data: `name`, `role`, `expires_at`. The secret is nowhere.",
     "token-revoked": "A key to the HTTP API was taken back. Data: `name`, `role`.",
     # Service
+    "events-cleaned": "Old events about routine were deleted, as `schedule.keep_events_days` says. Data: `count`; `before`,"
+    " an instant.",
     "lease-broken": "A person took a lease away from its holder. Data: `holder`; `epoch`, under which it held it.",
     "setting-changed": "A setting that every process follows was changed. Data: `name`; `library`, a name, or None for all;"
     " `old`, `new`, each None where it is not set.",
     "backup-made": "A copy of the database was written. Data: `path`.",
     "library-restored": "The database was put back from a backup. Data: `path`, `made_at`.",
 }
+
+ROUTINE = (
+    "recording-added",
+    "recording-relocated",
+    "library-brought-in",
+    "items-retried",
+    "backup-made",
+    "repair-done",
+    "events-cleaned",
+)
+"""Kinds that may be deleted after a time. No other ever is: people decided it, or something was lost by it, or the code
+itself asks whether it happened."""

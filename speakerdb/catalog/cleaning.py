@@ -1,0 +1,61 @@
+"""What is deleted because nobody needs it for ever, and how far something has gone through the events."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import sqlalchemy as sa
+
+from speakerdb.catalog.database import Transaction, upsert
+from speakerdb.catalog.schema import cursors, events, repair_runs
+
+
+def delete_events(tx: Transaction, kinds: Collection[str], before: int, limit: int) -> int:
+    """Delete the oldest events of these kinds that are older than an instant, `limit` at most; how many.
+
+    Never one that belongs to a migration, nor the newest of all: numbers only grow.
+    """
+    newest = sa.select(sa.func.max(events.c.id)).scalar_subquery()
+    old = (
+        sa.select(events.c.id)
+        .where(events.c.kind.in_(list(kinds)), events.c.at < before, events.c.migration_id.is_(None))
+        .where(events.c.id < newest)
+        .order_by(events.c.id)
+        .limit(limit)
+    )
+    return tx.execute(sa.delete(events).where(events.c.id.in_(old))).rowcount
+
+
+def delete_runs(tx: Transaction, before: int, limit: int) -> int:
+    """Delete repair runs that ended before an instant, `limit` at most; how many. The last of each kind and end stays."""
+    last = (
+        sa.select(sa.func.max(repair_runs.c.id))
+        .group_by(repair_runs.c.generation, repair_runs.c.kind, repair_runs.c.state)
+        .scalar_subquery()
+    )
+    old = (
+        sa.select(repair_runs.c.id)
+        .where(repair_runs.c.ended_at < before, repair_runs.c.id.not_in(last))
+        .order_by(repair_runs.c.id)
+        .limit(limit)
+    )
+    return tx.execute(sa.delete(repair_runs).where(repair_runs.c.id.in_(old))).rowcount
+
+
+def happened_since(tx: Transaction, kind: str, since: int, *, entity_id: str) -> bool:
+    """Whether an event of this kind about this thing was written at an instant or later."""
+    query = sa.select(events.c.id).where(events.c.kind == kind, events.c.entity_id == entity_id, events.c.at >= since)
+    return tx.scalar(query.limit(1)) is not None
+
+
+def position(tx: Transaction, name: str) -> int | None:
+    """The number of the last event that something has come past; None where it never began."""
+    found: int | None = tx.scalar(sa.select(cursors.c.position).where(cursors.c.name == name))
+    return found
+
+
+def move_to(tx: Transaction, name: str, event: int, now: int) -> None:
+    """It has come past this event."""
+    statement = upsert(tx.dialect.name, cursors).values(name=name, position=event, updated_at=now)
+    changes = {"position": statement.excluded.position, "updated_at": statement.excluded.updated_at}
+    tx.execute(statement.on_conflict_do_update(index_elements=["name"], set_=changes))

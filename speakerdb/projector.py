@@ -13,6 +13,7 @@ from speakerdb.catalog import journal, people, vectors
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.vectors import EmbeddingRow
 from speakerdb.core import pooling
+from speakerdb.core.digests import digest_of
 from speakerdb.core.reconcile import compare
 from speakerdb.errors import NotFinite
 from speakerdb.index.port import VectorIndex
@@ -72,7 +73,7 @@ class Projector:
         written, conflicts, refused = [], [], []
         for document, result in zip(documents, results, strict=True):
             if result.outcome is WriteOutcome.WRITTEN:
-                written.append((document.id, document.version))
+                written.append(_told(document))
             elif result.outcome is WriteOutcome.CONFLICT:
                 conflicts.append(document)
             else:
@@ -113,9 +114,9 @@ class Projector:
 
     def _resolve(
         self, generation: Generation, conflicts: Sequence[Document]
-    ) -> tuple[list[tuple[str, int]], list[tuple[str, int, int]]]:
+    ) -> tuple[list[tuple[str, int, int]], list[tuple[str, int, int]]]:
         """What a conflict means: the document is there already (an acknowledgement was lost), or it is ahead of SQL."""
-        confirmed: list[tuple[str, int]] = []
+        confirmed: list[tuple[str, int, int]] = []
         ahead: list[tuple[str, int, int]] = []
         if conflicts:
             held = self._index.fetch(generation.write_alias, [document.id for document in conflicts])
@@ -124,7 +125,7 @@ class Projector:
                 if have is None or have.version < want.version:
                     continue  # gone again since; the row still waits
                 if compare(want, have) is None:
-                    confirmed.append((want.id, want.version))
+                    confirmed.append(_told(want))
                 else:
                     ahead.append((want.id, want.version, have.version))
         return confirmed, ahead
@@ -148,3 +149,8 @@ class Projector:
                 {profile: row.library_id},
                 self._catalog.now(),
             )
+
+
+def _told(document: Document) -> tuple[str, int, int]:
+    """What an acknowledgement says of a document that is in the index: id, version, digest."""
+    return document.id, document.version, digest_of(document.id, document.version, document.content_hash)

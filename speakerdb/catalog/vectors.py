@@ -1,7 +1,8 @@
 """Rows of embeddings, and the projections that say which documents an index should hold.
 
 `projections.version` is the document's external version: `max(old + 1, now in microseconds)`. It never goes back. Whoever
-wants a document written again raises it; acknowledgements only ever raise `indexed_version`.
+wants a document written again raises it; acknowledgements only ever raise `indexed_version`, and write the digest of the
+document that they are about beside it, so that SQL can sum what it believes an index to hold.
 """
 
 from __future__ import annotations
@@ -15,7 +16,17 @@ import numpy as np
 import sqlalchemy as sa
 
 from speakerdb.catalog.database import Row, Transaction, cleaned, parts, upsert
-from speakerdb.catalog.schema import embeddings, generations, profiles, projections, recordings, speakers, work_items
+from speakerdb.catalog.schema import (
+    Text,
+    embeddings,
+    generations,
+    profiles,
+    projections,
+    recordings,
+    speakers,
+    work_items,
+)
+from speakerdb.core.digests import bucket_of
 from speakerdb.core.pooling import content_hash
 from speakerdb.types import Document, Embedding, Kind, Unembeddable
 
@@ -55,6 +66,7 @@ def _write_projection(dialect: str) -> sa.Insert:
             "version": sa.case((old + 1 > new, old + 1), else_=new),
             "deleted": sa.false(),
             "library_id": statement.excluded.library_id,
+            "bucket": statement.excluded.bucket,
             "rejected_version": None,
             "rejection": None,
         },
@@ -89,6 +101,7 @@ def write_embeddings(
                     "kind": row.kind.value,
                     "library_id": libraries[row.entity_id],
                     "version": now,
+                    "bucket": bucket_of(row.entity_id),
                 }
                 for row in with_vector
             ],
@@ -262,16 +275,40 @@ def sample_ids(tx: Transaction, generation: str, count: int) -> list[str]:
     return list(tx.scalars(query))
 
 
-_acknowledge_in = (
-    sa.update(projections)
-    .where(projections.c.generation == sa.bindparam("in_generation"))
-    .where(projections.c.indexed_version < sa.bindparam("written"))
-    .values(indexed_version=sa.bindparam("written"))
-)
-_acknowledge = _acknowledge_in.where(projections.c.entity_id == sa.bindparam("id"))
-_acknowledge_many = _acknowledge_in.where(projections.c.entity_id.in_(sa.bindparam("ids", expanding=True)))
-_MANY = 16
-"""From so many documents of one version on, one statement for all is cheaper than one for each."""
+@lru_cache
+def _acknowledge(dialect: str) -> sa.Update:
+    """One statement for all on PostgreSQL, where each costs a journey; one for each on SQLite."""
+    id: sa.ColumnElement[str] = sa.bindparam("id")
+    written: sa.ColumnElement[int] = sa.bindparam("written")
+    digest: sa.ColumnElement[int] = sa.bindparam("digest")
+    if dialect != "sqlite":
+        id, written, digest = _arrays(("id", Text), ("written", sa.BigInteger), ("digest", sa.BigInteger))
+    return (
+        sa.update(projections)
+        .where(projections.c.generation == sa.bindparam("in_generation"), projections.c.entity_id == id)
+        .where(projections.c.indexed_version < written)
+        .values(indexed_version=written, indexed_digest=digest)
+    )
+
+
+def _arrays(*columns: tuple[str, Any]) -> list[Any]:
+    """Columns of a table whose rows are given as one array a column, each by the column's name."""
+    given = [sa.bindparam(name, type_=sa.ARRAY(kind), unique=False) for name, kind in columns]
+    rows = sa.func.unnest(*given).table_valued(*(sa.column(name, kind) for name, kind in columns), name="given")
+    return list(rows.render_derived().c)
+
+
+def _each(
+    tx: Transaction, statement: sa.Update, common: dict[str, object], rows: Sequence[Mapping[str, object]]
+) -> None:
+    """Carry out for each row a statement that was made for `_arrays` where there are any."""
+    for part in parts(rows):
+        if tx.dialect.name == "sqlite":
+            tx.execute(statement, [common | dict(row) for row in part])
+        elif part:
+            tx.execute(statement, common | {name: [row[name] for row in part] for name in part[0]})
+
+
 _overtake = (
     sa.update(projections)
     .where(projections.c.generation == sa.bindparam("in_generation"), projections.c.entity_id == sa.bindparam("id"))
@@ -286,28 +323,20 @@ _reject = (
 )
 
 
-def acknowledge(tx: Transaction, generation: str, written: Sequence[tuple[str, int]]) -> None:
-    """The index holds these versions. A late acknowledgement lowers nothing."""
-    by_version: dict[int, list[str]] = {}
-    for id, version in written:
-        by_version.setdefault(version, []).append(id)
-    few = []
-    for version, ids in by_version.items():
-        if len(ids) >= _MANY:
-            tx.execute(_acknowledge_many, {"in_generation": generation, "ids": ids, "written": version})
-        else:
-            few += [{"in_generation": generation, "id": id, "written": version} for id in ids]
-    if few:
-        tx.execute(_acknowledge, few)
+def acknowledge(tx: Transaction, generation: str, written: Sequence[tuple[str, int, int]]) -> None:
+    """The index holds these documents: id, version, digest (`core.digests`). A late acknowledgement lowers nothing."""
+    rows = [{"id": id, "written": version, "digest": digest} for id, version, digest in written]
+    _each(tx, _acknowledge(tx.dialect.name), {"in_generation": generation}, rows)
 
 
 def acknowledge_up_to(tx: Transaction, generation: str, mark: int) -> None:
     """The index was proven to hold every document of a generation whose version is not above `mark`: also those that the one
-    before it had refused, which may have been another's that somebody let the write alias name."""
+    before it had refused, which may have been another's that somebody let the write alias name. Their digests are not at
+    hand; the next repair learns them."""
     tx.execute(
         sa.update(projections)
         .where(projections.c.generation == generation, _version <= mark, _version > projections.c.indexed_version)
-        .values(indexed_version=_version, rejected_version=None, rejection=None)
+        .values(indexed_version=_version, indexed_digest=None, rejected_version=None, rejection=None)
     )
 
 

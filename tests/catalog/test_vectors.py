@@ -6,6 +6,7 @@ import pytest
 from speakerdb.catalog import activity, library, people, vectors
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.vectors import EmbeddingRow
+from speakerdb.core.digests import bucket_of
 from speakerdb.generations import V3
 from speakerdb.testing.factories import fake_vector
 from speakerdb.types import Document, Kind, Unembeddable
@@ -24,7 +25,7 @@ def waiting(catalog: Catalog) -> list[Document]:
 
 def acknowledge(catalog: Catalog, speaker: str, version: int) -> None:
     with catalog.job() as tx:
-        vectors.acknowledge(tx, "v3", [(speaker, version)])
+        vectors.acknowledge(tx, "v3", [(speaker, version, version % 1000)])
 
 
 def test_an_embedding_waits_for_its_document(catalog: Catalog, speaker: str) -> None:
@@ -69,6 +70,9 @@ def test_a_late_acknowledgement_lowers_nothing_and_hides_nothing(catalog: Catalo
     acknowledge(catalog, speaker, new)
     acknowledge(catalog, speaker, old)
     assert waiting(catalog) == []
+    with catalog.read() as tx:
+        (row,) = tx.exec_driver_sql("SELECT indexed_version, indexed_digest, bucket FROM projections").all()
+    assert tuple(row) == (new, new % 1000, bucket_of(speaker))
 
 
 def test_deletion_leaves_a_tombstone_and_forgets_the_vector(catalog: Catalog, speaker: str) -> None:

@@ -257,9 +257,13 @@ def test_a_lost_index_is_built_and_gets_its_aliases_back(library: Library, tmp_p
 def test_an_index_file_of_the_first_version_is_brought_up_to_date(library: Library) -> None:
     path = library.settings.index_path
     with closing(EmbeddedIndex(path)) as index:
-        newest = index.indices()["speakers_v3"].newest
+        newest, digests = index.indices()["speakers_v3"].newest, index.digests("speakers_v3")
         with index._writing() as connection:
-            connection.execute("ALTER TABLE indices DROP COLUMN newest")
+            (table,) = connection.execute("SELECT 'documents_' || id FROM indices").fetchone()
+            connection.execute(f"DROP INDEX {table}_digest")
+            for each, column in ((table, "bucket"), (table, "digest"), ("indices", "purged"), ("indices", "newest")):
+                connection.execute(f"ALTER TABLE {each} DROP COLUMN {column}")
             connection.execute("PRAGMA user_version = 1")
     with closing(EmbeddedIndex(path)) as index:
         assert index.indices()["speakers_v3"].newest == newest > 0
+        assert index.digests("speakers_v3") == digests != {}

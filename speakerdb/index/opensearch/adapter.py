@@ -305,8 +305,8 @@ class OpenSearchIndex:
             if status < 300:
                 purged += 1
             elif status not in (404, 409):
-                refusal = refusal_of(status, item["delete"].get("error"))
-                raise refusal.translated(f"Purging {index}") from refusal
+                refused = refusal_of(status, item["delete"].get("error"))
+                raise refused.translated(f"Purging {index}") from refused
         return purged
 
     # Search

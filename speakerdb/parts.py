@@ -15,6 +15,7 @@ from speakerdb.extraction.extract import LoadEmbedder
 from speakerdb.files import Files
 from speakerdb.index.port import VectorIndex
 from speakerdb.ingest import Ingest
+from speakerdb.live import Live, Preferences, preferred
 from speakerdb.matcher import Matcher
 from speakerdb.migrator import Migrator, Serving
 from speakerdb.migrator.migrator import MigratorOptions
@@ -50,6 +51,8 @@ class Parts:
     explain: Explain
     plots: Plots
     worker: Worker
+    live: Live
+    preferences: Preferences
 
 
 def build(
@@ -67,6 +70,14 @@ def build(
     media_roots = settings.readable_roots
     disk_floor_bytes = settings.disk_floor_mb * 1_000_000
     serving = Serving(catalog, index, generations)
+    live = Live(catalog, generations=generations, who=who)
+    chosen = settings.preference
+    preferences = Preferences(
+        catalog,
+        live,
+        preferred(chosen.mode, chosen.version, chosen.fallback, generations),
+        serving=lambda: (serving.resolve().generation.name, serving.live()),
+    )
     projector = Projector(catalog, index)
 
     def opener() -> Opener:
@@ -80,6 +91,7 @@ def build(
         media_roots=media_roots,
         batch=settings.batch_recordings,
         timeout=settings.recording_timeout,
+        width=lambda: live.get().concurrency or settings.workers,
     )
     migrator = Migrator(
         catalog,
@@ -104,6 +116,7 @@ def build(
     )
     overview.watch(serving.restored_problems)
     overview.watch(adoption.imports.problems)
+    overview.watch(preferences.problems)
     return Parts(
         generations=generations,
         serving=serving,
@@ -120,5 +133,7 @@ def build(
         access=Access(catalog, who=who),
         explain=Explain(catalog, index, generations, serving, media_roots=media_roots),
         plots=Plots(catalog, generations),
-        worker=Worker(catalog, generations, extraction, projector, migrator),
+        worker=Worker(catalog, generations, extraction, projector, migrator, halt=live.halt),
+        live=live,
+        preferences=preferences,
     )

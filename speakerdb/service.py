@@ -80,6 +80,8 @@ class SpeakerDB:
         self.access = parts.access
         self.explain = parts.explain
         self.plots = parts.plots
+        self.live = parts.live
+        self.preferences = parts.preferences
         self._worker = parts.worker
 
     @classmethod

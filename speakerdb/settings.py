@@ -362,6 +362,40 @@ class HookSettings(BaseModel):
         return given
 
 
+class PreferenceSettings(BaseModel):
+    """Which generation answers, where it is not to be the one that the alias names. Emergencies, and comparisons."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mode: str | None = Field(
+        default=None,
+        description="`auto`, or the generation that alone answers. PYANNOTE_MODE says the same.",
+    )
+    version: str | None = Field(
+        default=None,
+        description="With the mode `auto`: the generation that answers wherever both sides have it. Without a mode it alone"
+        " answers. PYANNOTE_VERSION says the same.",
+    )
+    fallback: str | None = Field(
+        default=None, description="The generation that answers elsewhere. PYANNOTE_FALLBACK says the same."
+    )
+
+
+class _OldSwitches(PydanticBaseSettingsSource):
+    """The three variables by which the old product chose a generation: `PYANNOTE_MODE`, `_VERSION` and `_FALLBACK`."""
+
+    def __init__(self, settings_cls: type[BaseSettings], variables: Mapping[str, str | None]) -> None:
+        super().__init__(settings_cls)
+        self._variables = variables
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002  the base class's
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self._variables.get(f"pyannote_{name}") for name in PreferenceSettings.model_fields}
+        return {"preference": {name: value for name, value in found.items() if value}} if any(found.values()) else {}
+
+
 def _taken_apart(host: str) -> tuple[str, tuple[str, str] | None]:
     """A host's address without credentials, with its port; and the credentials. Errors never repeat what was given."""
     try:
@@ -428,6 +462,10 @@ class Settings(BaseSettings):
     )
     hooks: HookSettings = Field(
         default_factory=HookSettings, description="A command that is run for events; see below."
+    )
+    preference: PreferenceSettings = Field(
+        default_factory=PreferenceSettings,
+        description="Which generation answers, where it is not to be the one that the alias names; see below.",
     )
     device: str = Field(
         default="auto",
@@ -499,7 +537,11 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the base class's signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         toml = TomlConfigSettingsSource(settings_cls, Path(os.environ.get("SPEAKERDB_CONFIG", "speakerdb.toml")))
-        return init_settings, env_settings, dotenv_settings, toml
+        given, written = (getattr(source, "env_vars", {}) for source in (env_settings, dotenv_settings))
+        return (
+            init_settings, env_settings, _OldSwitches(settings_cls, given), dotenv_settings,
+            _OldSwitches(settings_cls, written), toml,
+        )  # fmt: skip
 
     @property
     def catalog_url(self) -> str:

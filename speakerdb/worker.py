@@ -16,6 +16,7 @@ from speakerdb.extraction.drain import LEASE_NAME
 from speakerdb.migrator import Migrator
 from speakerdb.projector import ProjectionReport, Projector
 from speakerdb.reports import CurrentRecording, OnWork, Progress, WorkEvent, WorkReport
+from speakerdb.reports.live import Halt
 from speakerdb.types import SERVING_ALIAS, Generation
 
 EVENT_SECONDS = 0.5
@@ -28,7 +29,7 @@ IDLE_SECONDS = 1.0
 MODEL_RETRY_SECONDS = 60.0
 """How long a run that waits for more leaves a model alone that could not be loaded."""
 
-Stopped = Literal["drained", "waiting", "paused", "stopped", "limit"]
+Stopped = Literal["drained", "waiting", "paused", "halted", "stopped", "limit"]
 OnStep = Callable[[StepReport, ProjectionReport], None]
 """Called after each batch with what it did, and what was written to indices after it."""
 
@@ -43,12 +44,16 @@ class Worker:
         extraction: Extraction,
         projector: Projector,
         migrator: Migrator,
+        *,
+        halt: Callable[[], Halt | None] = lambda: None,
     ) -> None:
+        """`halt` says why nothing is to be extracted now; it is asked often."""
         self._catalog = catalog
         self._generations = generations
         self._extraction = extraction
         self._projector = projector
         self._migrator = migrator
+        self._halt = halt
         self._projecting = threading.Lock()
 
     def run(
@@ -64,8 +69,9 @@ class Worker:
         """Work until the queue is empty (or for ever, or for `limit` recordings, or until `stop()`).
 
         `LeaseHeld` while another live process works. Raises the error of a model that cannot be loaded when nothing
-        else is left to do; its items stay queued. Where `hurry()` turns true after `stop()` did, what runs is given back,
-        and what is to be written to an index stays marked.
+        else is left to do; its items stay queued. While `halt` gives a reason nothing is extracted, and what has not begun is
+        given back: a run then ends, unless it is for ever; indices are kept current meanwhile. Where `hurry()` turns true
+        after `stop()` did, what runs is given back, and what is to be written to an index stays marked.
         """
         self._migrator.recover_if_needed()
         with self._catalog.holding(LEASE_NAME) as lease:
@@ -88,6 +94,7 @@ class Worker:
         pooled_at = blocked_at = time.monotonic()
         stopped: Stopped = "drained"
         blocked: dict[str, SpeakerDBError] = {}
+        halted = False
         while True:
             if stop():
                 stopped = "stopped"
@@ -96,9 +103,19 @@ class Worker:
             if left is not None and left <= 0:
                 stopped = "limit"
                 break
-            report = self._extraction.step(
-                lease, without=blocked, limit=left, stop=stop, hurry=hurry, observe=meter.working
-            )
+            before, halted = halted, self._halt() is not None
+            if halted and not forever:
+                stopped = "halted"
+                break
+            if halted:
+                report = StepReport()
+                if not before:
+                    self._extraction.rest()
+            else:
+                report = self._extraction.step(
+                    lease, without=blocked, limit=left, stop=lambda: stop() or self._halt() is not None, hurry=hurry,
+                    observe=meter.working,
+                )  # fmt: skip
             total.add(report)
             if report.unavailable:
                 blocked |= report.unavailable
@@ -114,7 +131,7 @@ class Worker:
             if settle:
                 pooled_at = time.monotonic()
             if not report.taken:
-                self._catalog.renew(lease)
+                self._catalog.keep(lease)
                 self._wait(stop)
                 if time.monotonic() - blocked_at >= MODEL_RETRY_SECONDS:
                     blocked.clear()

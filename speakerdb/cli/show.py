@@ -31,6 +31,7 @@ _ENDS = {
     "drained": "the queue is empty",
     "waiting": "the rest waits for a model",
     "paused": "the migration is paused",
+    "halted": "a live setting halts it, see `speakerdb live show`",
     "stopped": "stopped",
     "limit": "the limit is reached",
 }

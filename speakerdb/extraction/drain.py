@@ -88,10 +88,13 @@ class Extraction:
         media_roots: Iterable[Path] = (),
         batch: int = 16,
         timeout: float = 900.0,
+        width: Callable[[], int] | None = None,
         function: Callable[[Task], Extracted] = extract,
     ) -> None:
+        """`width` says how many recordings are to be extracted at once; it is asked often. None: as the executor is."""
         self._catalog = catalog
         self._executor = executor
+        self._width = width
         self._generations = generations
         self._load = load
         self._media_roots = tuple(media_roots)
@@ -144,6 +147,8 @@ class Extraction:
                     waiting.clear()
                 if running and hurry():
                     self._cut_short(lease, running)
+                if waiting and self._width is not None:
+                    self._executor.resize(self._width())
                 while waiting and len(running) < self._executor.width:
                     item = waiting.popleft()
                     future = self._executor.submit(self._extract, tasks[item.id])
@@ -164,6 +169,10 @@ class Extraction:
             if running:
                 self._executor.restart()
         return report
+
+    def rest(self) -> None:
+        """Nothing is to be extracted for a while: let the workers go, and with them the models that they hold."""
+        self._executor.restart()
 
     def _in_order(self, items: Iterable[Item]) -> deque[Item]:
         """One generation after the other, that of the item before them first: where a worker cannot hold all models, it
@@ -207,8 +216,7 @@ class Extraction:
     ) -> list[_Outcome]:
         """Wait a moment; what has finished leaves `running`. Renews the lease while it waits."""
         done, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-        if not done:
-            self._catalog.renew(lease)
+        self._catalog.keep(lease)
         if any(_lost(future) for future in done):
             return self._all_lost(running)
         outcomes = [_outcome(running.pop(future), future) for future in done]

@@ -174,8 +174,9 @@ class WorkReport:
     audio_seconds: float
     speech_seconds: float
     seconds: float
-    stopped: Literal["drained", "waiting", "paused", "stopped", "limit"]
-    """Why the run ended. ``waiting``: recordings stay queued for a generation whose model could not be loaded."""
+    stopped: Literal["drained", "waiting", "paused", "halted", "stopped", "limit"]
+    """Why the run ended. ``waiting``: recordings stay queued for a generation whose model could not be loaded; ``halted``: a
+    live setting says that nothing is extracted now."""
     models: Mapping[str, str]
     """Which model each generation was extracted with, as a person should read it."""
     errors: tuple[ItemError, ...] = ()

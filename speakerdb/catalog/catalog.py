@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from speakerdb.catalog import journal, leases, upgrade
+from speakerdb.catalog import conditions, journal, leases, upgrade
 from speakerdb.catalog.database import (
     FENCE_POLL_SECONDS,
     WRITER_IDLE_SECONDS,
@@ -99,6 +99,7 @@ class Catalog:
         while True:
             with self.job(lease) as tx:
                 if not leases.fenced(tx, self.now(), max(self._fence_patience, LONGEST_FENCE)):
+                    conditions.hold(tx)
                     yield tx
                     return
             if time.monotonic() >= deadline:

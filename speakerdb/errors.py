@@ -10,6 +10,7 @@ SpeakerDBError
 ├── ExtractionError ── ModelUnavailable, ModelAccessDenied, ModelOffline, CheckpointUntrusted, DimensionMismatch,
 │                      NotFinite, WorkerDied, WorkerTimeout
 ├── BackendError ── DatabaseUnavailable, DatabaseReadOnly, StorageFull, IndexUnavailable, IndexMissing, ItemsRejected
+├── HookFailed
 ├── SafetyStop
 ├── GateFailed
 ├── PreflightFailed
@@ -449,6 +450,14 @@ class ItemsRejected(BackendError):
     code = "items-rejected"
     scope: ClassVar[Scope] = "item"
     default_hint = "See `speakerdb status` for the reason."
+
+
+class HookFailed(SpeakerDBError):
+    """The command of `hooks.on_event` ended with an error, took too long, or cannot be started."""
+
+    code = "hook-failed"
+    transient = True
+    default_hint = "Run the command by hand with an event on its standard input; see docs/how-to/monitor.md."
 
 
 class SafetyStop(SpeakerDBError):

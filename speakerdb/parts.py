@@ -13,6 +13,7 @@ from speakerdb.explain import Explain
 from speakerdb.extraction import Extraction
 from speakerdb.extraction.extract import LoadEmbedder
 from speakerdb.files import Files
+from speakerdb.housekeeping import Housekeeping
 from speakerdb.index.port import VectorIndex
 from speakerdb.ingest import Ingest
 from speakerdb.live import Live, Preferences, preferred
@@ -51,6 +52,7 @@ class Parts:
     explain: Explain
     plots: Plots
     worker: Worker
+    housekeeping: Housekeeping
     live: Live
     preferences: Preferences
 
@@ -134,6 +136,7 @@ def build(
         explain=Explain(catalog, index, generations, serving, media_roots=media_roots),
         plots=Plots(catalog, generations),
         worker=Worker(catalog, generations, extraction, projector, migrator, halt=live.halt),
+        housekeeping=Housekeeping(catalog, settings.schedule, who=who),
         live=live,
         preferences=preferences,
     )

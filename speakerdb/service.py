@@ -82,7 +82,8 @@ class SpeakerDB:
         self.plots = parts.plots
         self.live = parts.live
         self.preferences = parts.preferences
-        self._worker = parts.worker
+        self.worker = parts.worker
+        self.housekeeping = parts.housekeeping
 
     @classmethod
     def open(
@@ -251,7 +252,7 @@ class SpeakerDB:
         """
         if retry:
             self.retry()
-        return self._worker.run(on_event=on_event, stop=stop or (lambda: False), limit=limit, forever=forever)
+        return self.worker.run(on_event=on_event, stop=stop or (lambda: False), limit=limit, forever=forever)
 
     def progress(self, generation: str | None = None) -> Progress:
         """How far a generation is; without one, the target of a running migration, else what serves."""

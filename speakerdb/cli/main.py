@@ -31,6 +31,7 @@ from speakerdb.cli import (
     plot,
     profiles,
     recordings,
+    serve,
     speakers,
     status,
     support,
@@ -71,6 +72,7 @@ app = typer.Typer(
 app.command()(add.add)
 app.command()(add.remove)
 app.command()(work.work)
+app.command()(serve.serve)
 app.command()(match.match)
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(speakers.app, name="speakers")

@@ -19,7 +19,7 @@ from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.tokens import TokenRow
 from speakerdb.core.texts import MAX_ID_LENGTH, flaw
-from speakerdb.errors import AlreadyExists, BackendError, ConfigurationError, InvalidInput, NotFound
+from speakerdb.errors import AlreadyExists, BackendError, InvalidInput, NotFound
 from speakerdb.reports.access import Role, TokenCreated, TokenView
 
 PREFIX = "sdb_"
@@ -115,14 +115,6 @@ class Access:
         """Whether a token was ever made; then nobody gets in without one."""
         with self._catalog.read() as tx:
             return tokens.any_made(tx)
-
-    def check_bind(self, host: str) -> None:
-        """`ConfigurationError` for an address that others can reach, while no token was made."""
-        if not is_loopback(host) and not self.any_tokens():
-            raise ConfigurationError(
-                f"The setting api.host is {host}, which other machines can reach, and there is no token yet.",
-                hint="Make one with `speakerdb token create NAME --role admin`, or let api.host be 127.0.0.1.",
-            )
 
     def _note_use(self, token_id: str, now: int) -> None:
         try:

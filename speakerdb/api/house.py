@@ -1,0 +1,101 @@
+"""What all routes share: the library, turns that are bounded in number and in time, and what runs longer than a request."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, TypeVar
+
+import anyio
+import anyio.to_thread
+from starlette.requests import HTTPConnection
+
+from speakerdb.api import callers
+from speakerdb.api.callers import Caller
+from speakerdb.api.door import note_of
+from speakerdb.api.following import Following
+from speakerdb.api.operations import Operations
+from speakerdb.api.problems import Refusal
+from speakerdb.catalog.journal import Actor
+from speakerdb.opener import Opener
+from speakerdb.service import SpeakerDB
+
+T = TypeVar("T")
+
+
+class Readiness(Protocol):
+    """The service process, as far as the API asks it."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to end."""
+        ...
+
+    def ready(self) -> tuple[bool, list[str]]:
+        """Whether it can answer questions, and what stands in the way or needs a person."""
+        ...
+
+
+class House:
+    """One library behind HTTP."""
+
+    def __init__(self, db: SpeakerDB, service: Readiness | None) -> None:
+        self.db = db
+        self.service = service
+        self.settings = db.settings.api
+        self.operations = Operations()
+        self.following = Following(db, self.call, lambda: service is not None and service.stopping)
+        self.opener: Opener = db.ingest.opener()
+        self.models = anyio.Semaphore(1)
+        """One clip at a time: a model takes every core by itself."""
+        self._turns = anyio.Semaphore(self.settings.threads)
+        self._waiting = 0
+
+    def close(self) -> None:
+        """Nothing is asked any more."""
+        self.following.close()
+        self.opener.close()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """One of the turns. `Refusal` (`busy`) where too many wait already, or it takes too long."""
+        if self._waiting >= self.settings.waiting:
+            raise Refusal("busy")
+        self._waiting += 1
+        try:
+            with anyio.fail_after(self.settings.waiting_seconds):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise Refusal("busy") from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    async def call(self, function: Callable[..., T], *args: Any) -> T:
+        """Run what blocks in a thread, in a turn. The context (on whose behalf) goes with it."""
+        async with self.turn():
+            return await anyio.to_thread.run_sync(contextvars.copy_context().run, function, *args)
+
+    async def caller(self, connection: HTTPConnection) -> Caller:
+        """Who asks; and the log knows it."""
+        note = note_of(connection.scope)
+        note.address = callers.client_address(connection, self.settings.trusted_proxies)
+        proxies, origins = self.settings.trusted_proxies, self.settings.cors_origins
+        found = await self.call(callers.authenticate, self.db.access, connection, proxies, origins)
+        note.token_id = found.token_id or "-"
+        return found
+
+
+def house_of(connection: HTTPConnection) -> House:
+    """The library of a request."""
+    house: House = connection.app.state.house
+    return house
+
+
+def actor_of(caller: Caller, why: str | None) -> Actor:
+    """On whose behalf a request is worked on."""
+    return Actor(caller.who, caller.source, why)

@@ -472,6 +472,36 @@ class SafetyStop(SpeakerDBError):
     default_hint = "Read the message and decide; nothing was changed."
 
 
+class DeletionBrake(SafetyStop):
+    """A repair would delete more than a repair may within 24 hours. `details["report"]` is what it found."""
+
+    code = "deletion-brake"
+    default_hint = (
+        "See `speakerdb repair run --dry-run`. If what it would delete is to go: `speakerdb repair run --force deletions"
+        " --why TEXT`."
+    )
+
+
+class EmptySource(SafetyStop):
+    """The database has no row for a generation whose index holds documents: the database is the one that is wrong."""
+
+    code = "empty-source"
+    default_hint = (
+        "Bring the right database back: see database_url, and `speakerdb restore`. If the index is what is to go:"
+        " `speakerdb index rebuild GENERATION`."
+    )
+
+
+class RestoredSource(SafetyStop):
+    """An index knows what the database does not: the database is an older copy. A repair deletes nothing then."""
+
+    code = "restored-source"
+    default_hint = (
+        "Bring the newer database back if there is one. If this one is right, `speakerdb index rebuild --all` builds every"
+        " index again from it."
+    )
+
+
 class GateFailed(SpeakerDBError):
     """The target (or, for a roll-back, the source) is not proven; nothing was swapped.
 

@@ -52,6 +52,12 @@ KINDS: Mapping[str, str] = {
     " `documents`, `alias_moved`.",
     "index-ahead": "An index was found to hold newer documents than SQL: the database is an older copy. Data: `newest`, the"
     " highest version in the index.",
+    "repair-done": "A repair changed something. Data: `generation`, `found` and `done`, how many of each kind; `forced`.",
+    "repair-refused": "A repair would have done what could destroy something, and did nothing. Data: `generation`, `code`,"
+    " `found`.",
+    "quarantined": "Documents that a repair could not mend are left alone for a while. Data: `generation`, `count`, `codes`.",
+    "quarantine-retried": "What was in quarantine is tried again at once. Data: `count`.",
+    "quarantine-waived": "What cannot be mended may stay as it is, on a person's word. Data: `count`.",
     "index-imported": "The vectors of an index were read into the database. Data: `index`; `recipe`, the mark of its vectors;"
     " `documents`, `imported`, `updated`; `refused`, by reason.",
     "adoption-begun": "The legacy index is about to be blocked for writing and taken over. Data: `index`, `identity`.",

@@ -26,6 +26,7 @@ from speakerdb.overview import Overview
 from speakerdb.people import People
 from speakerdb.plots import Plots
 from speakerdb.projector import Projector
+from speakerdb.repairer import Repairer
 from speakerdb.settings import Settings
 from speakerdb.types import Generation
 from speakerdb.voices import Voices
@@ -45,6 +46,7 @@ class Parts:
     files: Files
     extraction: Extraction
     migrator: Migrator
+    repairer: Repairer
     matcher: Matcher
     overview: Overview
     adoption: Adoption
@@ -118,6 +120,8 @@ def build(
     )
     overview.watch(serving.restored_problems)
     overview.watch(adoption.imports.problems)
+    repairer = Repairer(catalog, index, generations, serving, projector, settings.repair, who=who)
+    overview.watch(repairer.problems)
     overview.watch(preferences.problems)
     return Parts(
         generations=generations,
@@ -129,6 +133,7 @@ def build(
         files=Files(catalog, media_roots=media_roots, who=who, opener=opener),
         extraction=extraction,
         migrator=migrator,
+        repairer=repairer,
         matcher=Matcher(catalog, index, generations, serving, load, media_roots=media_roots),
         overview=overview,
         adoption=adoption,

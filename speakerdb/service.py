@@ -74,6 +74,7 @@ class SpeakerDB:
         self.files = parts.files
         self.extraction = parts.extraction
         self.migrator = parts.migrator
+        self.repairer = parts.repairer
         self.matcher = parts.matcher
         self.overview = parts.overview
         self.adoption = parts.adoption

@@ -328,6 +328,36 @@ class ScheduleSettings(BaseModel):
     )
 
 
+class RepairSettings(BaseModel):
+    """What a repair leaves alone, and what keeps it from acting. When it runs is said under `schedule`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    grace_seconds: float = Field(
+        default=60.0, ge=0, description="Seconds for which a repair leaves alone what was just changed."
+    )
+    walk_share: int = Field(
+        default=7, ge=1, description="In so many shares all vectors are compared: with 7 and one share a day, in a week."
+    )
+    max_deletions: int = Field(
+        default=10, ge=0, description="So many documents without a row repairs may delete in 24 hours, however small the index."
+    )
+    max_deletion_share: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Of all documents, the share that repairs may delete in 24 hours where that is more than `max_deletions`."
+        " Beyond it the whole repair is refused.",
+    )
+    run_hours: float = Field(default=2.0, gt=0, le=24, description="Hours that one repair may take; half of it to compare.")
+    tombstone_days: float = Field(
+        default=7.0,
+        gt=0,
+        description="Days for which the document of something that was deleted says so, and keeps older writes from bringing it"
+        " back.",
+    )
+
+
 class HookSettings(BaseModel):
     """A command that `speakerdb serve` runs for events, for example to send a mail."""
 
@@ -457,6 +487,9 @@ class Settings(BaseSettings):
         default_factory=OpenSearchSettings, description="An OpenSearch cluster as the index; see below."
     )
     api: ApiSettings = Field(default_factory=ApiSettings, description="The HTTP API; see below.")
+    repair: RepairSettings = Field(
+        default_factory=RepairSettings, description="What repairs leave alone, and their brakes; see below."
+    )
     schedule: ScheduleSettings = Field(
         default_factory=ScheduleSettings, description="When the jobs of the service run; see below."
     )

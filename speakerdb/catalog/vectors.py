@@ -88,7 +88,7 @@ def write_embeddings(
     if not rows:
         return
     dialect = tx.dialect.name
-    tx.execute(_write_embedding(dialect), [_embedding_values(generation, row, now) for row in rows])
+    store(tx, generation, rows, now)
     with_vector = [row for row in rows if isinstance(row.result, Embedding)]
     without = [row.entity_id for row in rows if isinstance(row.result, Unembeddable)]
     if with_vector:
@@ -108,6 +108,12 @@ def write_embeddings(
         )
     if without:
         tx.execute(_raise_in, {"ids": without, "in_generation": generation, "now": now})
+
+
+def store(tx: Transaction, generation: str, rows: Sequence[EmbeddingRow], now: int) -> None:
+    """Store embeddings whose documents an index holds already: no version is raised."""
+    if rows:
+        tx.execute(_write_embedding(tx.dialect.name), [_embedding_values(generation, row, now) for row in rows])
 
 
 def raise_versions(tx: Transaction, entity_ids: Iterable[str], now: int) -> None:
@@ -148,6 +154,12 @@ _embeddings_of = sa.select(embeddings).where(
 )
 
 
+def embeddings_known(tx: Transaction, generation: str, ids: Sequence[str]) -> set[str]:
+    """Those of the entities on which a generation has a word: a vector, or a reason why there is none."""
+    query = sa.select(embeddings.c.entity_id).where(embeddings.c.generation == generation)
+    return {id for part in parts(ids) for id in tx.scalars(query.where(embeddings.c.entity_id.in_(part)))}
+
+
 _speech_behind = sa.select(embeddings.c.entity_id, embeddings.c.seconds).where(
     embeddings.c.generation == sa.bindparam("in_generation"),
     embeddings.c.entity_id.in_(sa.bindparam("ids", expanding=True)),
@@ -178,9 +190,9 @@ def member_embeddings(tx: Transaction, generation: str, profile: str) -> list[Em
     return [one for one in found if isinstance(one, Embedding)]
 
 
-# What an index should hold.
+# What an index should hold. One query says it, for all who ask; `document_of` reads its columns.
 
-_expected = (
+expected = (
     sa.select(
         projections.c.entity_id,
         projections.c.kind,
@@ -211,27 +223,27 @@ _expected = (
     .order_by(projections.c.entity_id)
 )
 _sendable = sa.or_(projections.c.rejected_version.is_(None), projections.c.rejected_version < projections.c.version)
-_waiting = _expected.where(projections.c.version > projections.c.indexed_version, _sendable).limit(
+_waiting = expected.where(projections.c.version > projections.c.indexed_version, _sendable).limit(
     sa.bindparam("row_limit")
 )
 
 
 def expected_documents(tx: Transaction, generation: str) -> Iterator[Document]:
     """Every document that the generation's index should hold, tombstones too, by ascending id, streamed."""
-    result = tx.execute(_expected.execution_options(yield_per=2000), {"in_generation": generation})
-    return (_document(row) for row in result)
+    result = tx.execute(expected.execution_options(yield_per=2000), {"in_generation": generation})
+    return (document_of(row) for row in result)
 
 
 def expected_by_id(tx: Transaction, generation: str, ids: Sequence[str]) -> list[Document]:
     """The documents of these entities, as the index should hold them."""
-    query = _expected.where(projections.c.entity_id.in_(ids))
-    return [_document(row) for row in tx.execute(query, {"in_generation": generation})]
+    query = expected.where(projections.c.entity_id.in_(ids))
+    return [document_of(row) for row in tx.execute(query, {"in_generation": generation})]
 
 
 def changed_since(tx: Transaction, generation: str, watermark: int) -> list[Document]:
     """The documents whose version was raised above a watermark."""
-    query = _expected.where(projections.c.version > watermark)
-    return [_document(row) for row in tx.execute(query, {"in_generation": generation})]
+    query = expected.where(projections.c.version > watermark)
+    return [document_of(row) for row in tx.execute(query, {"in_generation": generation})]
 
 
 def count(tx: Transaction, generation: str) -> int:
@@ -252,7 +264,7 @@ def newest_version(tx: Transaction, generation: str) -> int:
 
 def waiting_documents(tx: Transaction, generation: str, limit: int) -> list[Document]:
     """Documents whose index copy is behind, vector and version from one SELECT."""
-    return [_document(row) for row in tx.execute(_waiting, {"in_generation": generation, "row_limit": limit}).all()]
+    return [document_of(row) for row in tx.execute(_waiting, {"in_generation": generation, "row_limit": limit}).all()]
 
 
 def waiting_count(tx: Transaction, generation: str) -> int:
@@ -282,7 +294,7 @@ def _acknowledge(dialect: str) -> sa.Update:
     written: sa.ColumnElement[int] = sa.bindparam("written")
     digest: sa.ColumnElement[int] = sa.bindparam("digest")
     if dialect != "sqlite":
-        id, written, digest = _arrays(("id", Text), ("written", sa.BigInteger), ("digest", sa.BigInteger))
+        id, written, digest = arrays(("id", Text), ("written", sa.BigInteger), ("digest", sa.BigInteger))
     return (
         sa.update(projections)
         .where(projections.c.generation == sa.bindparam("in_generation"), projections.c.entity_id == id)
@@ -291,17 +303,17 @@ def _acknowledge(dialect: str) -> sa.Update:
     )
 
 
-def _arrays(*columns: tuple[str, Any]) -> list[Any]:
+def arrays(*columns: tuple[str, Any]) -> list[Any]:
     """Columns of a table whose rows are given as one array a column, each by the column's name."""
     given = [sa.bindparam(name, type_=sa.ARRAY(kind), unique=False) for name, kind in columns]
     rows = sa.func.unnest(*given).table_valued(*(sa.column(name, kind) for name, kind in columns), name="given")
     return list(rows.render_derived().c)
 
 
-def _each(
+def each(
     tx: Transaction, statement: sa.Update, common: dict[str, object], rows: Sequence[Mapping[str, object]]
 ) -> None:
-    """Carry out for each row a statement that was made for `_arrays` where there are any."""
+    """Carry out for each row a statement that was made for `arrays` where there are any."""
     for part in parts(rows):
         if tx.dialect.name == "sqlite":
             tx.execute(statement, [common | dict(row) for row in part])
@@ -326,7 +338,7 @@ _reject = (
 def acknowledge(tx: Transaction, generation: str, written: Sequence[tuple[str, int, int]]) -> None:
     """The index holds these documents: id, version, digest (`core.digests`). A late acknowledgement lowers nothing."""
     rows = [{"id": id, "written": version, "digest": digest} for id, version, digest in written]
-    _each(tx, _acknowledge(tx.dialect.name), {"in_generation": generation}, rows)
+    each(tx, _acknowledge(tx.dialect.name), {"in_generation": generation}, rows)
 
 
 def acknowledge_up_to(tx: Transaction, generation: str, mark: int) -> None:
@@ -340,14 +352,13 @@ def acknowledge_up_to(tx: Transaction, generation: str, mark: int) -> None:
     )
 
 
-def overtake(tx: Transaction, generation: str, ahead: Sequence[tuple[str, int, int]], now: int) -> None:
-    """Raise versions above what the index already holds: (id, version that was read, version in the index). They are told
-    by their time as all changes are."""
-    if ahead:
-        tx.execute(
-            _overtake,
-            [{"in_generation": generation, "id": i, "was": was, "above": max(held + 1, now)} for i, was, held in ahead],
-        )
+def overtake(tx: Transaction, generation: str, ahead: Sequence[tuple[str, int, int]], now: int) -> int:
+    """Raise versions above what the index already holds, or above themselves: (id, version that was read, version to be
+    above of); how many. Whoever raised one meanwhile wins. They are told by their time as all changes are."""
+    if not ahead:
+        return 0
+    rows = [{"in_generation": generation, "id": i, "was": was, "above": max(held + 1, now)} for i, was, held in ahead]
+    return tx.execute(_overtake, rows).rowcount
 
 
 def reject(tx: Transaction, generation: str, refused: Sequence[tuple[str, int, str]]) -> None:
@@ -411,8 +422,8 @@ def purge(tx: Transaction, generation: str) -> None:
     tx.execute(sa.delete(work_items).where(work_items.c.generation == generation))
 
 
-def _document(row: Any) -> Document:
-    """A row of `_expected`, in the order of its columns."""
+def document_of(row: Any) -> Document:
+    """A row of `expected`, in the order of its columns."""
     id, kind_value, version, home, deleted, blob, speaker, recording, member_of, person = row
     kind = _KINDS[kind_value]
     alive = not deleted and blob is not None

@@ -1,0 +1,198 @@
+"""SQL and one concrete index as two ordered streams, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+
+from speakerdb.catalog import repair_log, repairs
+from speakerdb.catalog.catalog import Catalog
+from speakerdb.catalog.database import Transaction
+from speakerdb.core.drift import Drift, Finding, Mend, Standing, Stated, When, judge, learned
+from speakerdb.index.port import VectorIndex
+from speakerdb.repairer.spool import Spool
+from speakerdb.types import Document, Generation, Kind
+
+PAGE = 4000
+"""Rows that are read in one transaction."""
+QUARANTINED = 1000
+"""So many of those in quarantine are looked at by each repair."""
+_HELD_BACK = 500
+
+
+@dataclass
+class Tally:
+    """What was counted besides the findings."""
+
+    compared: int = 0
+    young: int = 0
+    quarantined: int = 0
+    ahead: int = 0
+    """Documents that are newer than their row, in whatever library, and in quarantine too."""
+    unknown: int = 0
+    """Documents that nothing in SQL stands behind, likewise."""
+
+
+@dataclass
+class Comparison:
+    """Compares one generation's rows with the documents of a concrete index, and spools what is to be done.
+
+    `pulse` is called now and then with the number of what was compared, and says whether to go on. `library` is an id.
+    """
+
+    catalog: Catalog
+    index: VectorIndex
+    generation: Generation
+    concrete: str
+    when: When
+    pulse: Callable[[int], bool]
+    library: str | None = None
+    tally: Tally = field(default_factory=Tally)
+    spool: Spool = field(default_factory=Spool)
+    _buffer: list[Finding] = field(default_factory=list)
+    _done: set[str] = field(default_factory=set)
+
+    def walk(self, *, after: str = "", rows: int | None = None, buckets: Collection[int] | None = None) -> str | None:
+        """Compare what has an id above `after`: as far as so many rows go, or all of it. The id that was reached; None for
+        the end."""
+        held = self.index.scan(self.concrete, after=after, buckets=buckets)
+        try:
+            until = None
+            if rows is not None:
+                with self.catalog.read() as tx:
+                    until = repairs.share_end(tx, self.generation.name, after, rows)
+            reached = self._merge(held, self._rows(after, until, buckets), until)
+        finally:
+            if (close := getattr(held, "close", None)) is not None:
+                close()
+        self._flush()
+        return reached
+
+    def _merge(self, held: Iterator[Document], stated: Iterator[Stated], until: str | None) -> str | None:
+        want, have = next(stated, None), next(held, None)
+        while want is not None or have is not None:
+            mine = None if want is None else want.document.id
+            its = None if have is None else have.id
+            id = min(each for each in (mine, its) if each is not None)
+            if until is not None and id > until:
+                return until
+            self._look(want if mine == id else None, have if its == id else None)
+            if mine == id:
+                want = next(stated, None)
+            if its == id:
+                have = next(held, None)
+            self.tally.compared += 1
+            if self.tally.compared % PAGE == 0 and not self.pulse(self.tally.compared):
+                return id
+        return until
+
+    def _rows(self, after: str, until: str | None, buckets: Collection[int] | None) -> Iterator[Stated]:
+        name, dimension = self.generation.name, self.generation.dimension
+        while True:
+            with self.catalog.read() as tx:
+                page = repairs.stated_page(tx, name, dimension, after=after, until=until, limit=PAGE, buckets=buckets)
+            yield from page
+            if len(page) < PAGE:
+                return
+            after = page[-1].document.id
+
+    def look_again(self) -> list[str]:
+        """Judge by id what is in quarantine; those that are as they should be by now."""
+        with self.catalog.read() as tx:
+            entries = repair_log.entries(tx, self.generation.name, QUARANTINED)
+        ids = [entry.id for entry in entries if entry.difference != Drift.UNFINISHED]
+        mended = []
+        for id, want, have in self._both(ids):
+            found = None if want is None and have is None else self._judged(want, have)
+            if found is None or found in ("equal", "learn"):
+                mended.append(id)
+            elif isinstance(found, Finding):
+                self._keep(found)
+                self._done.add(id)
+        self._flush()
+        return mended
+
+    def look_for_lost(self) -> None:
+        """What SQL itself lacks: speakers whose vector is gone, and recordings that nobody queued."""
+        for part in self._pages(repairs.without_embedding):
+            for id, want, have in self._both(list(part)):
+                found = self._judged(want, have) if want is not None else None
+                if found == "young" or (isinstance(found, Finding) and found.drift is not Drift.LOST):
+                    continue
+                self._keep(found if isinstance(found, Finding) else _lost(id, want, part[id]))
+        for part in self._pages(repairs.without_item):
+            for id, library in part.items():
+                self._keep(
+                    Finding(id, Drift.UNFINISHED, Mend.EXTRACT, None, None, library=library, detail="no work item")
+                )
+        self._flush()
+
+    def _pages(self, read: Callable[[Transaction, str, str, int], dict[str, str]]) -> Iterator[dict[str, str]]:
+        after = ""
+        while True:
+            with self.catalog.read() as tx:
+                part = read(tx, self.generation.name, after, PAGE)
+            yield part
+            if len(part) < PAGE or not self.pulse(self.tally.compared):
+                return
+            after = max(part)
+
+    def _both(self, ids: list[str]) -> Iterator[tuple[str, Stated | None, Document | None]]:
+        """Both sides of some ids, the index first."""
+        for start in range(0, len(ids), _HELD_BACK):
+            part = ids[start : start + _HELD_BACK]
+            held = self.index.fetch(self.concrete, part)
+            with self.catalog.read() as tx:
+                stated = repairs.stated_by_id(tx, self.generation.name, self.generation.dimension, part)
+            for id in part:
+                yield id, stated.get(id), held.get(id)
+
+    def _judged(self, want: Stated | None, have: Document | None) -> Finding | Standing:
+        return judge(want, have, self.when, self.generation.dimension)
+
+    def _look(self, want: Stated | None, have: Document | None) -> None:
+        found = self._judged(want, have)
+        if found == "learn":
+            assert want is not None
+            document = want.document
+            self.spool.add_learned(learned(document.id, document.version, document.content_hash))
+        elif found == "young":
+            self.tally.young += 1
+        elif isinstance(found, Finding) and not (found.drift is Drift.LOST and want is not None and not want.known):
+            # (What SQL has lost altogether is looked for by itself, also where the documents are all equal.)
+            self._keep(found)
+
+    def _keep(self, one: Finding) -> None:
+        self.tally.ahead += one.drift is Drift.AHEAD
+        self.tally.unknown += one.deletes
+        if one.id in self._done or (self.library is not None and one.library != self.library):
+            return
+        self._buffer.append(one)
+        if len(self._buffer) >= _HELD_BACK:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Spool what was found, but for what is left alone."""
+        if not self._buffer:
+            return
+        with self.catalog.read() as tx:
+            ids = [one.id for one in self._buffer]
+            quarantined = repair_log.standing(tx, self.generation.name, ids, self.when.now)
+        for one in self._buffer:
+            due = quarantined.get(one.id)
+            if due is False:
+                self.tally.quarantined += 1
+                continue
+            if one.mend is Mend.QUARANTINE and due:
+                one = _tried_again(one)
+            self.spool.add(one)
+        self._buffer.clear()
+
+
+def _lost(id: str, want: Stated | None, library: str) -> Finding:
+    version = None if want is None else want.document.version
+    return Finding(id, Drift.LOST, Mend.EXTRACT, version, None, Kind.SPEAKER, library, "there is no vector any more")
+
+
+def _tried_again(one: Finding) -> Finding:
+    return Finding(one.id, one.drift, Mend.REWRITE, one.stated, one.held, one.kind, one.library, one.detail)

@@ -31,6 +31,7 @@ from speakerdb.cli import (
     plot,
     profiles,
     recordings,
+    repair,
     serve,
     speakers,
     status,
@@ -89,6 +90,7 @@ app.command()(backup.restore)
 app.add_typer(token.app, name="token")
 app.add_typer(db.app, name="db")
 app.add_typer(index.app, name="index")
+app.add_typer(repair.app, name="repair")
 app.add_typer(models.app, name="models")
 app.command()(doctor.doctor)
 app.command("support-bundle")(support.support_bundle)

@@ -164,7 +164,7 @@ def test_every_command_line_that_is_shown_exists(shown: Page) -> None:
         words = line.split()
         if words[0] == "VERB" or words[0] in _options(COMMANDS[""]) | GLOBAL:
             continue
-        verb = next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in VERBS), None)
+        verb = next((" ".join(words[:n]) for n in (3, 2, 1) if " ".join(words[:n]) in VERBS), None)
         assert verb is not None, f"{shown.name}: there is no command `speakerdb {line}`"
         assert set(OPTION.findall(line)) <= _options(VERBS[verb]) | GLOBAL, f"{shown.name}: `speakerdb {line}`"
 

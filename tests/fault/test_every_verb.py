@@ -88,6 +88,13 @@ class Day:
         yield "migrate retire", lambda: ["--yes"], 0
         yield "index rebuild", lambda: ["--all"], 0
         yield "events", lambda: ["--kind", "item-waived"], 0
+        yield "repair run", lambda: ["--dry-run", "--vectors"], 0
+        yield "repair run", nothing, 0
+        yield "repair status", nothing, 0
+        yield "repair history", nothing, 0
+        yield "repair quarantine list", nothing, 0
+        yield "repair quarantine retry", lambda: ["--all"], 0
+        yield "repair quarantine waive", lambda: ["--all", "--why", "known"], 0
         yield "remove", lambda: [self.recording("talk02"), "--dry-run"], 0
         yield "remove", lambda: [self.recording("talk02"), "--yes"], 0
         yield "restore", lambda: [self.cli.folder / "kept.db", "--yes"], 0

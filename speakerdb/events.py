@@ -68,6 +68,9 @@ KINDS: Mapping[str, str] = {
     "token-created": "A key to the HTTP API was made. Data: `name`, `role`, `expires_at`. The secret is nowhere.",
     "token-revoked": "A key to the HTTP API was taken back. Data: `name`, `role`.",
     # Service
+    "alias-set": "A person let the alias name another index. Written right before it. Data: `index`; `left`, what it named;"
+    " `forced`: although the index did not equal SQL.",
+    "alias-not-set": "What was written down as set did not happen. Data: `index`.",
     "events-cleaned": "Old events about routine were deleted, as `schedule.keep_events_days` says. Data: `count`; `before`,"
     " an instant.",
     "lease-broken": "A person took a lease away from its holder. Data: `holder`; `epoch`, under which it held it.",

@@ -29,7 +29,9 @@ from speakerdb.errors import (
 )
 from speakerdb.extraction.drain import LEASE_NAME as WORK_LEASE
 from speakerdb.index.port import VectorIndex
+from speakerdb.live import Live
 from speakerdb.migrator import Serving
+from speakerdb.reports.live import Halt
 from speakerdb.reports.seeing import DocumentState, Explanation, FileState, LeaseView, Place, Waiting, WorkState
 from speakerdb.types import SERVING_ALIAS, Document, Embedding, Generation, Unembeddable
 
@@ -53,6 +55,7 @@ class _House:
     fence_until: int | None
     faults: Mapping[str, tuple[str, str]]
     work: LeaseView | None
+    halt: Halt | None = None
 
     @property
     def worked_on(self) -> bool:
@@ -68,9 +71,11 @@ class Explain:
         index: VectorIndex,
         generations: Mapping[str, Generation],
         serving: Serving,
+        live: Live,
         *,
         media_roots: Sequence[Path],
     ) -> None:
+        self._live = live
         self._catalog = catalog
         self._index = index
         self._generations = generations
@@ -245,6 +250,7 @@ class Explain:
                 if code in health.MODEL_FAULTS
             },
             work=leases.get(WORK_LEASE),
+            halt=self._live.halt(),
         )  # fmt: skip
 
     def _serving_now(self) -> str | None:
@@ -342,7 +348,7 @@ def _why(house: _House, generation: str, work: WorkState | None) -> Waiting | No
     found = health.why_waiting(
         generation, 1, held_back,
         pause_reason=house.pause_reason, fence_until=house.fence_until, model_fault=house.faults.get(generation),
-        work=house.work,
+        work=house.work, halt=house.halt,
     )  # fmt: skip
     return next(found, None)
 

@@ -1,13 +1,14 @@
 """Answers "who is this voice?" across recordings, in one generation and by one path.
 
-An answer comes from the generation that serves if the query has a vector there, else from another live one that both sides
-have. Two generations are never compared as if they were one space. A hit is a candidate until its SQL row says that it lives.
+An answer comes from the generation that serves (or that an operator prefers) if the query has a vector there, else from
+another live one that both sides have. Two generations are never compared as if they were one space. A hit is a candidate
+until its SQL row says that it lives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -23,6 +24,7 @@ from speakerdb.core.decision import Candidate, decide
 from speakerdb.errors import AliasMoved, ConfigurationError, IndexMissing, InvalidInput, NotEmbedded
 from speakerdb.extraction.extract import embed_clip
 from speakerdb.index.port import VectorIndex
+from speakerdb.live import Preferences
 from speakerdb.migrator.serving import Serving
 from speakerdb.models.registry import LoadedModel
 from speakerdb.people import find_profile, find_speaker
@@ -36,7 +38,7 @@ SPARE_HITS = 4
 CLIP_SECONDS = 120.0
 PART = 1024
 
-Path_: TypeAlias = Literal["serving", "fallback"]
+Path_: TypeAlias = Literal["serving", "preferred", "fallback"]
 Place: TypeAlias = tuple[Generation, str, Path_]
 """A generation, its concrete index, and how an answer from there is called."""
 
@@ -65,6 +67,14 @@ class _Query:
     recording: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Queries, and for some of them (by number) the same in the fallback of a preferred generation that is not complete."""
+
+    queries: Sequence[_Query]
+    again: Mapping[int, _Query] = field(default_factory=dict)
+
+
 class Matcher:
     """Finds voices."""
 
@@ -75,6 +85,7 @@ class Matcher:
         generations: Mapping[str, Generation],
         serving: Serving,
         load: Callable[[Generation], LoadedModel],
+        preferences: Preferences,
         *,
         media_roots: Sequence[Path] = (),
     ) -> None:
@@ -83,6 +94,7 @@ class Matcher:
         self._generations = generations
         self._serving = serving
         self._load = load
+        self._preferences = preferences
         self._media_roots = media_roots
 
     def match(
@@ -102,44 +114,62 @@ class Matcher:
         given = [q for q in (speaker, profile, clip, vector) if q is not None]
         if len(given) != 1:
             raise InvalidInput("A match takes one of a speaker, a profile, a clip or a vector.")
+        asked = scope or Scope()
 
-        def queries() -> list[_Query]:
+        def queries() -> _Asked:
             with self._catalog.read() as tx:
-                places = self._places(tx, generation)
+                places, checked = self._places(tx, generation, asked.library)
                 if speaker is not None:
-                    return self._stored(tx, places, _speakers(tx, [speaker]))
+                    return self._twice(tx, places, _speakers(tx, [speaker]), checked=checked)
                 if profile is not None:
-                    return self._stored(tx, places, [find_profile(tx, profile)])
+                    return self._twice(tx, places, [find_profile(tx, profile)], checked=checked)
+            # What has no row is asked in one generation: in the one that lacks nobody.
+            place = places[1] if checked else places[0]
             if clip is not None:
-                return [self._clip(places[0], clip)]
+                return _Asked([self._clip(place, clip)])
             assert vector is not None
-            return [_bare(places[0], vector)]
+            return _Asked([_bare(place, vector)])
 
-        return self._ask(queries, scope or Scope())[0]
+        return self._ask(queries, asked)[0]
 
     def match_many(self, speakers: Sequence[str], *, scope: Scope | None = None) -> list[MatchResult]:
         """One answer for each of many speakers, searched together: in one call an index for each `PART` of them."""
 
-        def queries(part: Sequence[str]) -> list[_Query]:
+        asked = scope or Scope()
+
+        def queries(part: Sequence[str]) -> _Asked:
             with self._catalog.read() as tx:
-                return self._stored(tx, self._places(tx, None), _speakers(tx, part))
+                places, checked = self._places(tx, None, asked.library)
+                return self._twice(tx, places, _speakers(tx, part), checked=checked)
 
-        return [
-            answer for part in parts(speakers, PART) for answer in self._ask(partial(queries, part), scope or Scope())
-        ]
+        return [answer for part in parts(speakers, PART) for answer in self._ask(partial(queries, part), asked)]
 
-    def _ask(self, queries: Callable[[], list[_Query]], scope: Scope) -> list[MatchResult]:
+    def _ask(self, queries: Callable[[], _Asked], scope: Scope) -> list[MatchResult]:
         if scope.k < 1:
             raise InvalidInput("A match gives at least one answer.", hint="Choose k of 1 or more.")
         try:
-            return self._answer(queries(), scope)
+            return self._answered(queries(), scope)
         except IndexMissing:
             # The index may have gone with its generation since the alias was looked at: look again, once.
             self._serving.forget()
-            return self._answer(queries(), scope)
+            return self._answered(queries(), scope)
 
-    def _places(self, tx: Transaction, preferred: str | None) -> list[Place]:
-        """Where to look, in order: what serves, then the other live generations; or only what was asked for."""
+    def _answered(self, asked: _Asked, scope: Scope) -> list[MatchResult]:
+        """Answer; where a preferred generation is not complete, only if it has everybody near whom its fallback knows."""
+        answers = self._answer(asked.queries, scope)
+        if asked.again:
+            others = dict(zip(asked.again, self._answer(list(asked.again.values()), scope), strict=True))
+            for number, other in others.items():
+                near = {match.id for match in other.matches}
+                with self._catalog.read() as tx:
+                    known = _alive(tx, asked.queries[number].generation, scope.kind, near)
+                if not near <= known.keys():
+                    answers[number] = other
+        return answers
+
+    def _places(self, tx: Transaction, asked: str | None, about: str | None) -> tuple[list[Place], bool]:
+        """Where to look, in order: what serves or is preferred (for the library `about`), then other live generations; or only
+        what was `asked` for. And whether the first is not complete, and its answers are checked against the second's."""
         state = self._serving.resolve()
         live = journal.live_generations(tx)
         if state.generation.name not in live:
@@ -150,22 +180,51 @@ class Matcher:
                 f"The alias names {state.index}, and this database keeps no index of {serving.name} current.",
                 hint="See `speakerdb status` for what disagrees and the command that mends it.",
             )
-        if preferred is not None:
-            if preferred not in live:
+        if asked is not None:
+            if asked not in live:
                 raise ConfigurationError(
-                    f"Generation {preferred!r} has no index that is kept current.",
+                    f"Generation {asked!r} has no index that is kept current.",
                     hint=f"Live generations: {', '.join(live)}.",
                 )
-            if preferred == serving.name:
-                return [(serving, state.index, "serving")]
-            return [(self._generations[preferred], state.indices[preferred], "fallback")]
-        others = [self._generations[name] for name in live if name != serving.name]
-        places: list[Place] = [(serving, state.index, "serving")]
-        return places + [(generation, state.indices[generation.name], "fallback") for generation in others]
+            if asked == serving.name:
+                return [(serving, state.index, "serving")], False
+            return [(self._generations[asked], state.indices[asked], "fallback")], False
+        home = "" if about is None else library.library_id(tx, about)
+        wanted = self._preferences.of(home)
+        plan = self._preferences.plan(tx, serving.name, live, library=home)
+        places: list[Place] = []
+        for name in plan.order:
+            if name == serving.name:
+                places.append((serving, state.index, "serving"))
+            else:
+                path: Path_ = "preferred" if wanted is not None and name == wanted.generation else "fallback"
+                places.append((self._generations[name], state.indices[name], path))
+        return places, plan.checked
+
+    def _twice(
+        self, tx: Transaction, places: Sequence[Place], rows: Sequence[SpeakerRow | ProfileRow], *, checked: bool
+    ) -> _Asked:
+        """The queries of stored voices, and with `checked` those that go to the first place in the second one too."""
+        queries = self._stored(tx, places, rows)
+        if not checked:
+            return _Asked(queries)
+        numbers = [n for n, query in enumerate(queries) if query.index == places[0][1]]
+        found, _ = self._found(tx, places[1:2], [rows[n] for n in numbers])
+        return _Asked(queries, {n: found[rows[n].id] for n in numbers if rows[n].id in found})
 
     def _stored(
         self, tx: Transaction, places: Sequence[Place], rows: Sequence[SpeakerRow | ProfileRow]
     ) -> list[_Query]:
+        found, reasons = self._found(tx, places, rows)
+        for row in rows:
+            if row.id not in found:
+                raise _not_embedded(row, reasons.get(row.id))
+        return [found[row.id] for row in rows]
+
+    def _found(
+        self, tx: Transaction, places: Sequence[Place], rows: Sequence[SpeakerRow | ProfileRow]
+    ) -> tuple[dict[str, _Query], dict[str, str]]:
+        """The query of each voice in the first place that has it, and why voices cannot be embedded at all; by id."""
         found: dict[str, _Query] = {}
         reasons: dict[str, str] = {}
         for place in places:
@@ -181,10 +240,7 @@ class Matcher:
                     reasons.setdefault(key, entry.result.reason)
                     continue
                 found[key] = _query(place, row, entry.result)
-        for row in rows:
-            if row.id not in found:
-                raise _not_embedded(row, reasons.get(row.id))
-        return [found[row.id] for row in rows]
+        return found, reasons
 
     def _clip(self, place: Place, clip: Path | Waveform) -> _Query:
         generation, index, path = place

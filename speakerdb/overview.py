@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speakerdb.catalog import activity, journal, library, people, trail, vectors, work
+from speakerdb.catalog import activity, journal, library, listing, people, trail, vectors, work
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.journal import MigrationRow
@@ -20,9 +20,11 @@ from speakerdb.core.pace import SLICES, WINDOW_SECONDS, pace
 from speakerdb.errors import AliasMissing, ConfigurationError, SpeakerDBError
 from speakerdb.extraction.drain import LEASE_NAME as WORK_LEASE
 from speakerdb.index.port import VectorIndex
+from speakerdb.live import Live, Preferences
 from speakerdb.migrator import Serving
 from speakerdb.migrator.serving import LEASE_NAME as MIGRATION_LEASE
-from speakerdb.reports import CurrentRecording, ItemError, MigrationView, Progress, Status
+from speakerdb.reports import CurrentRecording, ItemError, MigrationView, Progress, SourceLag, Status
+from speakerdb.reports.recordings import MigrationSummary, Part
 from speakerdb.reports.seeing import ErrorGroup, EventFilter, LeaseView, Pace, Problem
 from speakerdb.types import SERVING_ALIAS, Generation
 
@@ -48,7 +50,7 @@ class _Seen:
     progress: Mapping[str, Progress]
     pace: Mapping[str, Pace]
     migration: MigrationRow | None
-    source_lag: int
+    lag: SourceLag | None
     errors: tuple[ErrorGroup, ...]
     failed: tuple[ItemError, ...]
     counts: Mapping[str, int]
@@ -63,10 +65,14 @@ class Overview:
         index: VectorIndex,
         generations: Mapping[str, Generation],
         serving: Serving,
+        live: Live,
+        preferences: Preferences,
         *,
         data_dir: Path,
         disk_floor_bytes: int = 0,
     ) -> None:
+        self._live = live
+        self._preferences = preferences
         self._catalog = catalog
         self._index = index
         self._generations = generations
@@ -106,7 +112,13 @@ class Overview:
             current=seen.current,
             pace=seen.pace,
             waiting=waits,
+            preferences=self._preferences.views(),
         )
+
+    def leases(self) -> tuple[LeaseView, ...]:
+        """Every lease that was ever taken, who holds it, and whether that process still lives."""
+        with self._catalog.read() as tx:
+            return tuple(activity.lease_views(tx, self._catalog, self._catalog.now()))
 
     def progress(self, generation: str | None = None) -> Progress:
         """How far a generation is; without one, the target of a running migration, else what serves."""
@@ -138,6 +150,18 @@ class Overview:
                 return
             after = part[-1]["id"]
 
+    def events_after(self, after: int, limit: int, where: EventFilter = trail.ANY) -> list[dict[str, Any]]:
+        """The first events that match and come after one (by number), the oldest first."""
+        with self._catalog.read() as tx:
+            return trail.events_after(tx, after, limit, where)
+
+    def migrations(self, *, before: int | None = None, limit: int) -> Part[MigrationSummary]:
+        """Every migration that was started, the newest first, a page at a time."""
+        with self._catalog.read() as tx:
+            found = listing.migrations_before(tx, SERVING_ALIAS, before, limit + 1)
+        more, found = len(found) > limit, found[:limit]
+        return Part(tuple(found), (found[-1].id,) if more else None)
+
     def last_event(self) -> int:
         """The number of the last event, to follow what comes after it; 0 where there is none."""
         with self._catalog.read() as tx:
@@ -155,7 +179,7 @@ class Overview:
         """Read everything once. With `migration_only`, what is counted is counted for the newest migration's target alone."""
         indices, faults = self._indices()
         serving, index, alias_faults = (None, None, []) if indices is None else self._alias()
-        stated = self._serving.stated()
+        stated, halt = self._serving.stated(), self._live.halt()
         left_over = {} if indices is None else self._serving.left_over()
         with self._catalog.read() as tx:
             now = self._catalog.now()
@@ -180,15 +204,15 @@ class Overview:
             )  # fmt: skip
             works = held.get(WORK_LEASE)
             counts = {} if migration_only else library.counts(tx)
-            lag = 0
+            lag = None
             if newest is not None and newest.state not in (State.RETIRED, State.CANCELLED):
-                lag = vectors.lacking(tx, newest.source)
+                lag = _lag(tx, newest.source, progress)
             facts = Facts(
                 now=now,
                 serving=serving,
                 stated=stated,
                 generations=generations,
-                migration=_migration_facts(newest, lag),
+                migration=_migration_facts(newest, 0 if lag is None else lag.speakers),
                 work=works,
                 migrating=held.get(MIGRATION_LEASE),
                 fence_until=activity.fence_until(tx, now),
@@ -196,6 +220,7 @@ class Overview:
                 disk_floor=self._disk_floor,
                 old_cache=os.environ.get("PYANNOTE_CACHE"),
                 left_over=left_over,
+                halt=halt,
             )
             return _Seen(
                 facts=facts,
@@ -208,7 +233,7 @@ class Overview:
                 progress=progress,
                 pace=_paces(tx, works, queues, wanted, now),
                 migration=newest,
-                source_lag=lag,
+                lag=lag,
                 errors=tuple(groups),
                 failed=() if newest is None else work.failures(tx, newest.target),
                 counts=counts,
@@ -322,7 +347,7 @@ def _view(seen: _Seen, row: MigrationRow) -> MigrationView:
         started_at=row.started_at,
         finalized_at=row.finalized_at,
         rollback_until=row.rollback_until,
-        source_lag=seen.source_lag,
+        source_lag=0 if seen.lag is None else seen.lag.speakers,
         progress=progress,
         failed=seen.failed,
         next_step=_next_step(row, progress),
@@ -330,6 +355,19 @@ def _view(seen: _Seen, row: MigrationRow) -> MigrationView:
         current=tuple(one for one in seen.current if one.generation == row.target),
         pace=seen.pace.get(row.target),
         waiting=tuple(one for one in health.waiting(facts) if one.generation == row.target),
+        lag=seen.lag,
+    )
+
+
+def _lag(tx: Transaction, source: str, progress: Mapping[str, Progress]) -> SourceLag:
+    known = progress.get(source) or work.progress(tx, source)
+    return SourceLag(
+        source,
+        vectors.lacking(tx, source),
+        known.documents_waiting,
+        known.recordings_queued,
+        known.recordings_failed,
+        known.errors,
     )
 
 

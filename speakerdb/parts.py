@@ -116,12 +116,20 @@ def build(
     )
     adoption = Adoption(catalog, generations, serving, index, migrator.rebuilding, who=who)
     overview = Overview(
-        catalog, index, generations, serving, data_dir=settings.data_dir, disk_floor_bytes=disk_floor_bytes
+        catalog,
+        index,
+        generations,
+        serving,
+        live,
+        preferences,
+        data_dir=settings.data_dir,
+        disk_floor_bytes=disk_floor_bytes,
     )
     overview.watch(serving.restored_problems)
     overview.watch(adoption.imports.problems)
     repairer = Repairer(catalog, index, generations, serving, projector, settings.repair, who=who)
     overview.watch(repairer.problems)
+    overview.watch(live.problems)
     overview.watch(preferences.problems)
     return Parts(
         generations=generations,
@@ -134,11 +142,11 @@ def build(
         extraction=extraction,
         migrator=migrator,
         repairer=repairer,
-        matcher=Matcher(catalog, index, generations, serving, load, media_roots=media_roots),
+        matcher=Matcher(catalog, index, generations, serving, load, preferences, media_roots=media_roots),
         overview=overview,
         adoption=adoption,
         access=Access(catalog, who=who),
-        explain=Explain(catalog, index, generations, serving, media_roots=media_roots),
+        explain=Explain(catalog, index, generations, serving, live, media_roots=media_roots),
         plots=Plots(catalog, generations),
         worker=Worker(catalog, generations, extraction, projector, migrator, halt=live.halt),
         housekeeping=Housekeeping(catalog, settings.schedule, who=who),

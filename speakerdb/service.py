@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from speakerdb.catalog import journal
+from speakerdb.catalog import activity, journal
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Database
 from speakerdb.catalog.library import new_id
@@ -42,7 +42,9 @@ from speakerdb.reports import (
     SwapReport,
     WorkReport,
 )
+from speakerdb.reports.pointing import AliasReport, AliasView
 from speakerdb.reports.rebuilding import OnRebuild, RebuildReport
+from speakerdb.reports.seeing import LeaseView
 from speakerdb.settings import Settings, load_settings
 from speakerdb.types import FloatArray, Generation, Kind, Turn, Waveform
 
@@ -370,6 +372,23 @@ class SpeakerDB:
     def status(self) -> Status:
         """What serves, what runs, what waits, what is broken and the command that mends it."""
         return self.overview.status()
+
+    def leases(self) -> tuple[LeaseView, ...]:
+        """Every lease, who holds it, and whether that process still lives."""
+        return self.overview.leases()
+
+    def break_lease(self, name: str, *, why: str, epoch: int | None = None) -> LeaseView:
+        """Take a lease away from whoever holds it; as it was. See `Catalog.break_lease`."""
+        row = self.catalog.break_lease(name, self.who, why=why, epoch=epoch)
+        return activity.lease_view(row, self.catalog, self.catalog.now())
+
+    def alias(self) -> AliasView:
+        """What the alias names, and what SQL says."""
+        return self.migrator.pointing.show()
+
+    def set_alias(self, generation: str, *, why: str, force: bool = False) -> AliasReport:
+        """Let the alias name a live generation's index, on a person's word. See `Pointing.set`."""
+        return self.migrator.pointing.set(generation, why=why, force=force)
 
     def events(self, *, limit: int = 50) -> list[dict[str, Any]]:
         """What happened, newest first."""

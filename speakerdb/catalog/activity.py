@@ -156,10 +156,11 @@ def fence_until(tx: Transaction, now: int) -> int | None:
 
 def lease_views(tx: Transaction, catalog: Catalog, now: int) -> list[LeaseView]:
     """Every lease that was ever taken, and whether its holder still lives as far as anybody can tell."""
-    return [_lease_view(row, catalog, now) for row in leases.all_leases(tx)]
+    return [lease_view(row, catalog, now) for row in leases.all_leases(tx)]
 
 
-def _lease_view(row: LeaseRow, catalog: Catalog, now: int) -> LeaseView:
+def lease_view(row: LeaseRow, catalog: Catalog, now: int) -> LeaseView:
+    """One lease, as far as can be known from here."""
     if row.holder is None:
         return LeaseView(row.name, "free", None, None, None, None, None, row.epoch)
     host, _, token = row.holder.partition("/")

@@ -198,8 +198,9 @@ class Catalog:
             raise
         self.release(lease)
 
-    def break_lease(self, name: str, who: str, *, why: str) -> LeaseRow:
-        """Take a lease away from whoever holds it, on a person's word, kept in the events; the row as it was.
+    def break_lease(self, name: str, who: str, *, why: str, epoch: int | None = None) -> LeaseRow:
+        """Take a lease away from whoever holds it (under `epoch`, if given), on a person's word, kept in the events; the row as
+        it was.
 
         Its holder commits nothing more, and stops when it next looks. What it has sent to an index by then is decided as
         after a crash. `NotFound` for a lease that was never taken, `Conflict` where nobody holds it.
@@ -211,8 +212,10 @@ class Catalog:
             if row is None:
                 known = ", ".join(one.name for one in leases.all_leases(tx))
                 raise NotFound(f"There is no lease {name!r}.", hint=f"There are: {known or 'none yet'}.")
-            if row.holder is None or not leases.take_away(tx, name, row.epoch):
-                raise Conflict(f"Nobody holds the lease {name!r}.", hint="See `speakerdb lease list`.")
+            if row.holder is None or (epoch is not None and row.epoch != epoch):
+                found = "Nobody holds" if row.holder is None else f"By now {row.holder} holds"
+                raise Conflict(f"{found} the lease {name!r}.", hint="See `speakerdb lease list`.")
+            leases.take_away(tx, name, row.epoch)
             journal.record(
                 tx, "lease-broken", who, self.now(), entity_id=name, why=why, holder=row.holder, epoch=row.epoch
             )

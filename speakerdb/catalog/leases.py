@@ -125,10 +125,10 @@ def release(tx: Transaction, lease: Lease) -> None:
     tx.execute(sa.update(leases).where(leases.c.name == lease.name, leases.c.epoch == lease.epoch).values(**_FREE))
 
 
-def take_away(tx: Transaction, name: str, epoch: int) -> bool:
-    """Free a lease that is held under this epoch, whoever holds it: its holder commits nothing more. False where it is not."""
-    held = (leases.c.name == name) & (leases.c.epoch == epoch) & leases.c.holder.is_not(None)
-    return tx.execute(sa.update(leases).where(held).values(epoch=leases.c.epoch + 1, **_FREE)).rowcount == 1
+def take_away(tx: Transaction, name: str, epoch: int) -> None:
+    """Free a lease that is held under this epoch, whoever holds it: its holder commits nothing more."""
+    held = (leases.c.name == name) & (leases.c.epoch == epoch)
+    tx.execute(sa.update(leases).where(held).values(epoch=leases.c.epoch + 1, **_FREE))
 
 
 def all_leases(tx: Transaction) -> list[LeaseRow]:

@@ -18,12 +18,15 @@ from typer.exceptions import TyperException
 from speakerdb import __version__
 from speakerdb.cli import (
     add,
+    alias,
     backup,
     db,
     demo,
     doctor,
     explain,
     index,
+    lease,
+    live_settings,
     match,
     media,
     migrate,
@@ -91,6 +94,9 @@ app.add_typer(token.app, name="token")
 app.add_typer(db.app, name="db")
 app.add_typer(index.app, name="index")
 app.add_typer(repair.app, name="repair")
+app.add_typer(alias.app, name="alias")
+app.add_typer(lease.app, name="lease")
+app.add_typer(live_settings.app, name="live")
 app.add_typer(models.app, name="models")
 app.command()(doctor.doctor)
 app.command("support-bundle")(support.support_bundle)

@@ -12,7 +12,7 @@ import typer
 from speakerdb.cli.live import run_work
 from speakerdb.cli.output import plural
 from speakerdb.cli.session import JsonFlag, Session, WhyOption, YesFlag
-from speakerdb.cli.show import say, show_gates, show_migration, show_preflight, show_swap, show_work
+from speakerdb.cli.show import lag_text, say, show_gates, show_migration, show_preflight, show_swap, show_work
 from speakerdb.errors import GateFailed, InvalidInput, NoMigration, PreflightFailed
 from speakerdb.reports import GateReport, MigrationView, Preflight, WorkReport
 
@@ -209,13 +209,13 @@ def rollback(
     yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Let the source generation serve again. Asks first."""
+    """Let the source generation serve again. Asks first, and says what would be missing."""
     session = Session.of(ctx, as_json)
     with session.open() as db:
-        if not yes:
-            view = _required(db)
-            lag = f" It lacks {plural(view.source_lag, 'speaker')}." if view.source_lag else ""
-            session.confirm(f"Let {view.source} serve again instead of {view.serving}?{lag}", yes=False)
+        view = _required(db)
+        if view.lag is not None and view.lag.any:
+            session.note(f"{view.source} is behind: {lag_text(view.lag)}. {_behind(view, now=now)}")
+        session.confirm(f"Let {view.source} serve again instead of {view.serving}?", yes=yes)
         try:
             swap = db.rollback(now=now)
         except GateFailed as error:
@@ -224,6 +224,21 @@ def rollback(
                 session.show(lambda console: show_gates(console, gates))
             raise
     session.result(swap, show_swap)
+
+
+def _behind(view: MigrationView, *, now: bool) -> str:
+    """What that means for who rolls back."""
+    assert view.lag is not None
+    documents = "" if not view.lag.documents_waiting else (
+        "Documents are written after the alias has moved. " if now else "Documents are written first. "
+    )  # fmt: skip
+    if not view.lag.speakers:
+        return f"{documents}Nobody would be missing."
+    retry = " after `speakerdb migrate retry`" if view.lag.recordings_failed else ""
+    return (
+        f"{documents}Nobody finds {plural(view.lag.speakers, 'speaker')} until {view.source} has them too:"
+        f" `speakerdb work`{retry} extracts them, before the roll-back or after it."
+    )
 
 
 @app.command()

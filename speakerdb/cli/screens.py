@@ -10,9 +10,10 @@ from rich.console import Console
 from speakerdb.cli.output import cell, clock, document, facts, plural, table, when
 from speakerdb.cli.show import pace_text, pairs, say, show_current, show_progress, waiting_text
 from speakerdb.reports import Status
+from speakerdb.reports.live import LiveSettings
 from speakerdb.reports.seeing import Explanation, LeaseView, Place, Problem
 
-_DOES = {"work": "works on the queue", "migration": "moves an alias or builds an index"}
+_DOES = {"work": "works on the queue", "migration": "moves an alias or builds an index", "repair": "compares and mends"}
 _LENGTHS = {"seconds": "length", "speech_seconds": "speech"}
 
 
@@ -34,6 +35,9 @@ def show_status(console: Console, status: Status) -> None:
             )
         )
     )
+    for one in status.preferences:
+        where = "" if one.library is None else f" for the library {one.library}"
+        say(console, f"preferred{where}: {one.text}. {one.reason}")
     show_progress(console, status.progress)
     if not status.recordings:
         say(console, "The library is empty. next: speakerdb add FILE --turns FILE")
@@ -62,6 +66,32 @@ def lease_text(lease: LeaseView) -> str:
         return f"{lease.name}: {who} {_DOES.get(lease.name, 'is at it')} since {when(lease.since)}"
     gone = "is gone" if lease.state == "gone" else f"has not been heard of since {when(lease.expires_at)}"
     return f"{lease.name}: {who} {gone}; whoever comes next takes over"
+
+
+def show_leases(console: Console, leases: Sequence[LeaseView]) -> None:
+    """Every lease, one row each."""
+    columns = ("lease", "state", "host", "process", "since", "until", "epoch")
+    rows = [
+        (one.name, one.state, one.host, one.pid, _at(one.since, one), _at(one.expires_at, one), one.epoch)
+        for one in leases
+    ]
+    console.print(table(columns, rows, right=("epoch",)))
+
+
+def _at(instant: int | None, lease: LeaseView) -> str | None:
+    return None if lease.state == "free" else when(instant)
+
+
+def show_live(console: Console, settings: LiveSettings) -> None:
+    """What is set live, with who and why."""
+    if not settings.rows:
+        say(console, "Nothing is set. See `speakerdb live set --help` for what can be.")
+        return
+    columns = ("setting", "library", "value", "who", "why", "since")
+    rows = [
+        (one.name, one.library or "all", one.value, one.who, one.why, when(one.updated_at)) for one in settings.rows
+    ]
+    console.print(table(columns, rows))
 
 
 def show_problems(console: Console, problems: Sequence[Problem]) -> None:

@@ -21,6 +21,7 @@ from speakerdb.reports import (
     ProfileView,
     Progress,
     RecordingView,
+    SourceLag,
     SpeakerView,
     SwapReport,
     WorkReport,
@@ -170,7 +171,7 @@ def show_migration(console: Console, view: MigrationView | None) -> None:
                 ("started", when(view.started_at)),
                 ("finalized", when(view.finalized_at)),
                 ("roll-back until", when(view.rollback_until if view.state == "finalized" else None)),
-                ("source lacks", plural(view.source_lag, "speaker")),
+                ("source lacks", lag_text(view.lag)),
             )
         )
     )
@@ -183,6 +184,20 @@ def show_migration(console: Console, view: MigrationView | None) -> None:
     show_error_groups(console, view.errors)
     if view.next_step:
         say(console, f"next: {view.next_step}")
+
+
+def lag_text(lag: SourceLag | None) -> str | None:
+    """How far the source of a migration is behind, in words; None where there is no roll-back."""
+    if lag is None:
+        return None
+    told = [plural(lag.speakers, "speaker")]
+    if lag.documents_waiting:
+        told.append(f"{plural(lag.documents_waiting, 'document')} to be written to its index")
+    if lag.recordings_queued:
+        told.append(f"{plural(lag.recordings_queued, 'recording')} in the queue")
+    if lag.recordings_failed:
+        told.append(f"recordings failed: {failed_text(lag.errors)}")
+    return "; ".join(told)
 
 
 def show_current(console: Console, current: Sequence[CurrentRecording], most: int = 4) -> None:

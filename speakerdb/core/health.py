@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from speakerdb.core.lifecycle import State
 from speakerdb.errors import DimensionMismatch, ModelUnavailable, SpeakerDBError
+from speakerdb.reports.live import Halt
 from speakerdb.reports.seeing import ErrorGroup, LeaseView, Problem, Waiting
 
 WORK = "speakerdb work"
@@ -74,6 +75,8 @@ class Facts:
     """What the variable PYANNOTE_CACHE is set to."""
     left_over: Mapping[str, str] = field(default_factory=dict)
     """Concrete indices that nothing needs, and the generations they were made for."""
+    halt: Halt | None = None
+    """Why nothing is to be extracted now."""
 
 
 def retry_command(code: str) -> str:
@@ -95,6 +98,7 @@ def waiting(facts: Facts) -> tuple[Waiting, ...]:
         for found in why_waiting(
             one.name, one.queued, one.held_back,
             pause_reason=pause_reason, fence_until=facts.fence_until, model_fault=one.model_fault, work=facts.work,
+            halt=facts.halt,
         )
     )  # fmt: skip
 
@@ -108,6 +112,7 @@ def why_waiting(
     fence_until: int | None,
     model_fault: tuple[str, str] | None,
     work: LeaseView | None,
+    halt: Halt | None = None,
 ) -> Iterator[Waiting]:
     """Why so many recordings of one generation are in the queue; `held_back` of them belong to a paused migration."""
     if held_back:
@@ -121,6 +126,8 @@ def why_waiting(
     if fence_until is not None:
         message = "A finalize makes writers wait for some seconds; it goes on by itself."
         yield Waiting(generation, count, "writes-fenced", message, "")
+    elif halt is not None:
+        yield Waiting(generation, count, halt.reason, halt.message, halt.command)
     elif model_fault is not None:
         message = f"Its model cannot be loaded ({model_fault[0]}): {model_fault[1]}"
         yield Waiting(generation, count, "model-unavailable", message, "speakerdb doctor")

@@ -14,6 +14,7 @@ from speakerdb.catalog.library import library_id
 from speakerdb.core import preference, quiet
 from speakerdb.errors import InvalidInput
 from speakerdb.reports.live import Halt, LiveSetting, LiveSettings
+from speakerdb.reports.seeing import Problem
 
 CACHE_SECONDS = 2.0
 MOST_AT_ONCE = 256
@@ -67,7 +68,7 @@ class Live:
         settings = self.get()
         if settings.paused:
             reason = settings.pause_reason or "no reason was given"
-            return Halt("paused-by-hand", f"Extraction is paused: {reason}.", "speakerdb live clear paused")
+            return Halt("extraction-paused", f"Extraction is paused: {reason}.", "speakerdb live clear paused")
         if settings.quiet_hours is not None:
             hours = quiet.parse(settings.quiet_hours)
             local = (now or datetime.now(UTC)).astimezone(_zone(hours.zone))
@@ -76,6 +77,11 @@ class Live:
                 message = f"These are quiet hours, until {quiet.clock(until)} {hours.zone}."
                 return Halt("quiet-hours", message, "speakerdb live clear quiet_hours")
         return None
+
+    def problems(self) -> list[Problem]:
+        """For `status`: a pause that was forgotten. Quiet hours end by themselves."""
+        halt = self.halt() if self.get(fresh=True).paused else None
+        return [] if halt is None else [Problem(halt.reason, "warning", halt.message, halt.command)]
 
     def _write(self, name: str, library: str | None, value: str | None, why: str | None) -> LiveSettings:
         with self._catalog.job() as tx:

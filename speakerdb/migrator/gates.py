@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 import numpy as np
@@ -12,6 +12,7 @@ from speakerdb.catalog import people, vectors, work
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.core.reconcile import Finding, compare, diff
 from speakerdb.index.port import VectorIndex
+from speakerdb.projector import Projector
 from speakerdb.reports import Check
 from speakerdb.types import Document, Generation
 
@@ -19,6 +20,20 @@ READ_BACK_SAMPLE = 200
 SAME = 1e-5
 """A vector's cosine with itself is 1 up to this."""
 SHOWN = 5
+KEEP_EVERY = 1000
+"""Documents that are compared between two looks at the lease."""
+Keep = Callable[[], None]
+"""Called now and then by what takes long, so that its lease is kept."""
+
+
+def settle(projector: Projector, generation: Generation, keep: Keep) -> None:
+    """Pool and project until nothing of a generation is dirty and nothing waits."""
+
+    def stop() -> bool:
+        keep()
+        return False
+
+    projector.settle(generation, stop=stop)
 
 
 def watermark(catalog: Catalog, generation: Generation) -> int:
@@ -59,7 +74,14 @@ def profiles(catalog: Catalog, generation: Generation) -> Check:
     )
 
 
-def equality(catalog: Catalog, index: VectorIndex, generation: Generation, name: str, watermark: int) -> Check:
+def equality(
+    catalog: Catalog,
+    index: VectorIndex,
+    generation: Generation,
+    name: str,
+    watermark: int,
+    keep: Keep = lambda: None,
+) -> Check:
     """(b) SQL and the concrete index `name` hold the same ids, versions, content hashes, filters and vectors, up to a
     watermark.
 
@@ -70,7 +92,7 @@ def equality(catalog: Catalog, index: VectorIndex, generation: Generation, name:
     kinds: Counter[str] = Counter()
     seen: Counter[str] = Counter()
     with catalog.read() as tx:
-        expected = _counted(vectors.expected_documents(tx, generation.name), seen)
+        expected = _counted(vectors.expected_documents(tx, generation.name), seen, keep)
         for finding in diff(expected, actual, watermark=watermark):
             kinds[finding.difference] += 1
             if len(found) < SHOWN:
@@ -149,9 +171,11 @@ def differing(index: VectorIndex, name: str, expected: Iterable[Document]) -> li
     ]
 
 
-def _counted(documents: Iterable[Document], counter: Counter[str]) -> Iterator[Document]:
+def _counted(documents: Iterable[Document], counter: Counter[str], keep: Keep) -> Iterator[Document]:
     for document in documents:
         counter["documents"] += 1
+        if counter["documents"] % KEEP_EVERY == 0:
+            keep()
         yield document
 
 

@@ -34,6 +34,7 @@ from speakerdb.errors import (
 from speakerdb.index.port import VectorIndex
 from speakerdb.migrator import gates, preflight
 from speakerdb.migrator.outcome import Outcome
+from speakerdb.migrator.pointing import Pointing
 from speakerdb.migrator.preflight import Probe
 from speakerdb.migrator.rebuild import Rebuild
 from speakerdb.migrator.serving import LEASE_NAME, Serving
@@ -107,6 +108,7 @@ class Migrator:
         self._options = options
         self._outcome = Outcome(catalog, index, generations, serving, rollback_days=options.rollback_days, who=who)
         self.rebuilding = Rebuild(catalog, index, serving, projector, self._outcome, who=who)
+        self.pointing = Pointing(catalog, index, generations, serving, projector, self._outcome, who=who)
         self._probe = probe
         self._who = who
 
@@ -133,25 +135,30 @@ class Migrator:
 
         `MigrationActive`, `PreflightFailed` (with the report in its details) unless `force`.
         """
+        if checked is None:
+            # It may take minutes, in which no lease is held.
+            self.recover_if_needed()
+            self._refuse_second()
+            checked = self.preflight(target)
         with self._catalog.holding(LEASE_NAME) as lease:
             self._outcome.recover(lease)
             source, wanted = self._endpoints(target)
             self._refuse_second()
-            if checked is not None and (checked.source, checked.target) != (source.name, wanted.name):
+            if (checked.source, checked.target) != (source.name, wanted.name):
                 raise InvalidInput("This pre-flight was made for another migration.", hint="Make it again.")
-            report = checked or self.preflight(target)
-            if not report.passed and not force:
-                names = ", ".join(check.name for check in report.checks if check.verdict == "fail")
+            if not checked.passed and not force:
+                names = ", ".join(check.name for check in checked.checks if check.verdict == "fail")
                 raise PreflightFailed(
                     f"The migration would not come to its end: {names}.",
                     hint="Mend what failed, or start with --force.",
-                    report=report,
+                    report=checked,
                 )
             for name, found in self._index.indices().items():
                 # Ours and not live, so it is what a start that died, or a database that was restored since, left:
                 # documents that SQL does not know would stay in it for ever. Another's is refused below.
                 if found.metadata == self._serving.metadata(wanted):
                     self._outcome.drop(lease, name)
+            self._catalog.keep(lease)
             self._serving.make_index(wanted)
             with self._catalog.job(lease) as tx:
                 # No recording may slip in between the work that is queued here and the generations it sees as live.
@@ -245,7 +252,7 @@ class Migrator:
             migration = self._active(tx, State.RUNNING, verb="finalize")
         target = self._generations[migration.target]
         self._projector.settle(target)
-        return self._measure(target, self._serving.index_of(target))
+        return self._measure(target, self._serving.index_of(target), lambda: None)
 
     def finalize(self) -> Swapped:
         """Prove the target and swap it in. `GateFailed` names what is not proven; then nothing changed."""
@@ -257,14 +264,18 @@ class Migrator:
             source, target = self._generations[migration.source], self._generations[migration.target]
             leaving, entering = self._serving.index_of(source), self._serving.index_of(target)
             self._refuse_moved(leaving)
-            self._projector.settle(target)
-            report = self._measure(target, entering)
+
+            def keep() -> None:
+                self._catalog.keep(lease)
+
+            gates.settle(self._projector, target, keep)
+            report = self._measure(target, entering, keep)
             _refuse_unproven(report)
             swap = Swap.of(migration, lease.epoch, leaving=leaving, entering=entering)
             begun = time.monotonic()
             self._raise_fence(lease)
             try:
-                self._projector.settle(target)
+                gates.settle(self._projector, target, keep)
                 late = gates.catch_up(self._catalog, self._index, target, entering, report.watermark)
                 report = GateReport((*report.checks, late), report.watermark)
                 _refuse_unproven(report)
@@ -289,16 +300,21 @@ class Migrator:
             source, target = self._generations[migration.source], self._generations[migration.target]
             leaving, entering = self._serving.index_of(target), self._serving.index_of(source)
             self._refuse_moved(leaving)
+
+            def keep() -> None:
+                self._catalog.keep(lease)
+
             report = None
             if not now:
-                self._projector.settle(source)
+                gates.settle(self._projector, source, keep)
                 mark = gates.watermark(self._catalog, source)
-                report = GateReport((gates.equality(self._catalog, self._index, source, entering, mark),), mark)
+                equal = gates.equality(self._catalog, self._index, source, entering, mark, keep)
+                report = GateReport((equal,), mark)
                 _refuse_unproven(report)
             swap = Swap.of(migration, lease.epoch, leaving=leaving, entering=entering)
             self._outcome.carry_out(lease, migration, swap, State.ROLLING_BACK, fenced=False)
             if now:
-                self._projector.settle(source)
+                gates.settle(self._projector, source, keep)
             return Swapped(report, self.source_lag(source), 0.0)
 
     def retire(self, *, purge: bool = False) -> None:
@@ -406,14 +422,15 @@ class Migrator:
             )
         return migration
 
-    def _measure(self, target: Generation, name: str) -> GateReport:
+    def _measure(self, target: Generation, name: str, keep: gates.Keep) -> GateReport:
+        keep()
         self._index.tune(name, loading=False)  # what a load left switched off must not outlive it
         mark = self._catalog.now()
         return GateReport(
             (
                 gates.coverage(self._catalog, target),
                 gates.profiles(self._catalog, target),
-                gates.equality(self._catalog, self._index, target, name, gates.watermark(self._catalog, target)),
+                gates.equality(self._catalog, self._index, target, name, gates.watermark(self._catalog, target), keep),
                 gates.read_back(self._catalog, self._index, target, name),
             ),
             mark,

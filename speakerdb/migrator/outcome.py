@@ -1,6 +1,7 @@
 """Carrying a swap out and deciding one that was left unfinished; ending a migration and dropping the index that leaves.
 
-Everything here runs under the migration's lease, and each effect is preceded by a statement that fails for whoever lost it.
+Everything here runs under the migration's lease. Each effect is preceded by a statement that fails for whoever lost it, or by
+a look at this machine's own clock.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Outcome:
         self._catalog.renew(lease)  # nobody who lost the lease may take another one's token
         with self._catalog.read() as tx:
             migration = journal.active(tx, SERVING_ALIAS)
+        self._catalog.keep(lease)
         remove_tokens(self._index)
         with self._catalog.job(lease) as tx:
             journal.clear_replacing(tx)  # of a rebuild that died: without its token it has happened, or never will
@@ -87,12 +89,14 @@ class Outcome:
 
     def carry_out(self, lease: Lease, migration: MigrationRow, swap: Swap, intention: State, *, fenced: bool) -> None:
         """Token, intention, swap, and what became of it. `AliasMoved`, `WritesFenced`; then nothing serves differently."""
+        self._catalog.keep(lease)
         swap.put_token(self._index)
         self._announce(lease, migration, swap, intention, fenced=fenced)
         self._perform(lease, swap)
 
     def _perform(self, lease: Lease, swap: Swap) -> None:
         """Send the swap and write down what became of it. An answer that does not come is decided by the alias."""
+        self._catalog.keep(lease)  # who slept since the intention was written sends nothing
         try:
             swap.perform(self._index)
         except (AliasMoved, BackendError):
@@ -180,6 +184,7 @@ class Outcome:
         """Drop an index. As with a swap: a holder that was stopped here and wakes late finds its token gone, and drops
         nothing that was made under the same name since."""
         token = f"{TOKEN_PREFIX}drop-{name}-{lease.epoch}"
+        self._catalog.keep(lease)
         self._index.update_aliases([AliasAction.add(token, name)])
         self._catalog.renew(lease)
         self._index.drop(name, token=token)

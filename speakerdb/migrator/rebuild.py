@@ -170,6 +170,7 @@ class Rebuild:
 
     def _make(self, lease: Lease, generation: Generation) -> tuple[str, str]:
         """A new concrete index and its token. The lease's epoch makes both names new."""
+        self._catalog.keep(lease)
         existing = self._index.indices()
         name, count = generation.index_name, lease.epoch
         while name in existing:
@@ -177,6 +178,7 @@ class Rebuild:
             count += 1
         token = f"{TOKEN_PREFIX}rebuild-{generation.name}-{lease.epoch}"
         self._index.create(name, generation.dimension, self._serving.metadata(generation))
+        self._catalog.keep(lease)
         self._index.update_aliases([AliasAction.add(token, name)])
         return name, token
 
@@ -193,6 +195,7 @@ class Rebuild:
 
     def _write(self, lease: Lease, generation: Generation, token: str, part: Sequence[Document]) -> int:
         """Write documents to the new index, and keep the lease; how many it took."""
+        self._catalog.keep(lease)
         results = self._index.bulk(token, part)
         refused = [
             (document.id, document.version, result.detail or "rejected")
@@ -207,7 +210,7 @@ class Rebuild:
         self, lease: Lease, generation: Generation, new: str, mark: int, on_progress: OnRebuild, documents: int
     ) -> None:
         on_progress(RebuildProgress(generation.name, "comparing", documents, documents))
-        check = gates.equality(self._catalog, self._index, generation, new, mark)
+        check = gates.equality(self._catalog, self._index, generation, new, mark, lambda: self._catalog.keep(lease))
         if check.verdict == "fail":
             self._outcome.drop(lease, new)
             raise GateFailed(

@@ -253,6 +253,7 @@ class Serving:
                         return  # the index was lost: a person must say so
                     journal.register_generation(tx, wanted, self._catalog.now())
                     journal.set_live(tx, wanted.name, live=True)
+                self._catalog.keep(lease)
                 self.make_index(wanted)
                 self.give_alias(lease, wanted)
         except LeaseHeld:
@@ -280,6 +281,7 @@ class Serving:
             return
         token = f"{TOKEN_PREFIX}first-{lease.epoch}"
         name = self.index_of(generation)
+        self._catalog.keep(lease)
         self._index.update_aliases([AliasAction.add(token, name)])
         self._catalog.renew(lease)
         self._index.update_aliases([AliasAction.remove(token, name), AliasAction.add(SERVING_ALIAS, name)])

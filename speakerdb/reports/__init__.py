@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from speakerdb.reports.live import PreferenceView
 from speakerdb.reports.seeing import ErrorGroup, LeaseView, Pace, Problem, Waiting
 
 Verdict = Literal["pass", "fail", "warn", "not-measurable"]
@@ -185,6 +186,26 @@ class WorkReport:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceLag:
+    """How far the source of a migration is behind: what a roll-back done now would miss, or would have to do first."""
+
+    generation: str
+    speakers: int
+    """Speakers that it could not answer for."""
+    documents_waiting: int
+    """Documents that are not in its index yet. A roll-back writes them first; one with `now` after it."""
+    recordings_queued: int
+    recordings_failed: int
+    errors: Mapping[str, int] = field(default_factory=dict)
+    """Failed recordings by error code."""
+
+    @property
+    def any(self) -> bool:
+        """Whether it is behind at all."""
+        return bool(self.speakers or self.documents_waiting or self.recordings_queued or self.recordings_failed)
+
+
+@dataclass(frozen=True, slots=True)
 class MigrationView:
     """One migration as a person sees it."""
 
@@ -215,6 +236,8 @@ class MigrationView:
     """How fast the target's recordings were finished of late; None while nobody works, or too little is known."""
     waiting: tuple[Waiting, ...] = ()
     """Why the target's recordings are still in the queue."""
+    lag: SourceLag | None = None
+    """How far the source is behind; None where there is no roll-back any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +254,7 @@ class SwapReport:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One ranked answer to "who is this?". `path` says how: ``serving`` or ``fallback``."""
+    """One ranked answer to "who is this?". Its result's `path` says how it was found."""
 
     rank: int
     kind: str
@@ -253,7 +276,7 @@ class MatchResult:
     query: str
     generation: str
     index: str
-    path: Literal["serving", "fallback"]
+    path: Literal["serving", "preferred", "fallback"]
     decision: Literal["accept", "ambiguous", "reject", "none"]
     reason: str
     margin: float | None
@@ -314,6 +337,8 @@ class Status:
     pace: Mapping[str, Pace] = field(default_factory=dict)
     """How fast each generation's recordings were finished of late, while somebody works."""
     waiting: tuple[Waiting, ...] = ()
+    preferences: tuple[PreferenceView, ...] = ()
+    """Where an operator prefers another generation than the alias names, and what becomes of that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class LiveSettings:
 class Halt:
     """Why nothing is extracted now, and the command that ends it."""
 
-    reason: Literal["paused-by-hand", "quiet-hours"]
+    reason: Literal["extraction-paused", "quiet-hours"]
     message: str
     command: str
 

@@ -65,7 +65,10 @@ class Waiting:
 
     generation: str
     recordings: int
-    reason: Literal["working", "nobody-works", "holder-gone", "paused", "model-unavailable", "writes-fenced"]
+    reason: Literal[
+        "working", "nobody-works", "holder-gone", "paused", "model-unavailable", "writes-fenced", "extraction-paused",
+        "quiet-hours",
+    ]  # fmt: skip
     message: str
     command: str
     """What makes it go on; empty where it goes on by itself."""

@@ -209,8 +209,8 @@ def test_what_changes_between_proof_and_swap_is_caught_up_under_the_fence(
     db.work()
     measure = db.migrator._measure
 
-    def change_afterwards(target, name):  # type: ignore[no-untyped-def]
-        report = measure(target, name)
+    def change_afterwards(*given):  # type: ignore[no-untyped-def]
+        report = measure(*given)
         db.assign(ids["SPEAKER_00"], profile.id)
         return report
 
@@ -232,8 +232,8 @@ def test_a_recording_that_arrives_between_proof_and_swap_stops_the_swap(
     db.work()
     measure = db.migrator._measure
 
-    def add_afterwards(target, name):  # type: ignore[no-untyped-def]
-        report = measure(target, name)
+    def add_afterwards(*given):  # type: ignore[no-untyped-def]
+        report = measure(*given)
         add(db, "late")
         return report
 

@@ -85,9 +85,12 @@ def last_runs(tx: Transaction) -> list[LastRun]:
     ]  # fmt: skip
 
 
-def last_started(tx: Transaction, kind: str) -> int | None:
-    """When a repair run of this kind began last, in any generation."""
-    found: int | None = tx.scalar(sa.select(sa.func.max(repair_runs.c.started_at)).where(repair_runs.c.kind == kind))
+def last_repaired(tx: Transaction, kind: str) -> int | None:
+    """When a repair of this kind began last that came to its end, or was refused."""
+    query = sa.select(sa.func.max(repair_runs.c.started_at)).where(
+        repair_runs.c.kind == kind, repair_runs.c.state.in_(("done", "refused"))
+    )
+    found: int | None = tx.scalar(query)
     return found
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from speakerdb.catalog.journal import Actor, acting
 from speakerdb.core.redaction import places
@@ -27,8 +27,10 @@ UNFORESEEN = "internal"
 logger = logging.getLogger("speakerdb.scheduler")
 
 
-Step = Callable[[], JobState | None]
-"""What a job does. It answers ``standby`` or ``held-back`` where it did nothing for that reason, else None."""
+Answer = Literal["standby", "held-back", "idle"]
+Step = Callable[[], Answer | None]
+"""What a job does. None: it ran. ``standby`` and ``held-back``: it did nothing for that reason. ``idle``: it was not due, so
+nothing is known that was not known before."""
 
 
 class Counter(Protocol):
@@ -96,8 +98,12 @@ class Job:
         after: JobState = "waiting"
         try:
             with acting(Actor(source="schedule")):
-                after = self._step() or "waiting"
-            self._well(began)
+                answer = self._step()
+            if answer == "idle":
+                after = "waiting" if self._error is None else "failing"
+            else:
+                after = answer or "waiting"
+                self._well(began)
         except LeaseHeld:
             after = "standby"
             self._well(began)

@@ -30,6 +30,10 @@ STOP_SECONDS = 10.0
 FINISH_SHARE = 0.4
 """Of that time: so long it may finish what it does; then it is given back."""
 TICK_SECONDS = 1.0
+WATCH_SECONDS = 2.0
+RECOVER_SECONDS = 5.0
+CLEAN_SECONDS = 3600.0
+REMIND_SECONDS = 600.0
 LOOK_SECONDS = 60.0
 """How often a job with a long period asks whether it is due, at least."""
 JUMP_SECONDS = 1.5
@@ -69,16 +73,16 @@ class Service:
         """Name, step, and how often it is looked at. `check` and `walk` know themselves whether they are due."""
         schedule = self._db.settings.schedule
         steps = self._steps
-        plan: list[tuple[str, Step, float]] = [("watch", self._watch.look, 2.0)]
+        plan: list[tuple[str, Step, float]] = [("watch", self._watch.look, WATCH_SECONDS)]
         if jobs:
             plan += [
                 ("work", steps.work, TICK_SECONDS),
                 ("project", steps.project, TICK_SECONDS),
-                ("recover", steps.recover, 5.0),
+                ("recover", steps.recover, RECOVER_SECONDS),
                 ("check", steps.check, min(LOOK_SECONDS, 6.0 * schedule.check_minutes)),
                 ("walk", steps.walk, min(LOOK_SECONDS, 360.0 * schedule.walk_hours)),
-                ("clean-up", steps.clean_up, 3600.0),
-                ("remind", steps.remind, 600.0),
+                ("clean-up", steps.clean_up, CLEAN_SECONDS),
+                ("remind", steps.remind, REMIND_SECONDS),
             ]
         if jobs and steps.hooked:
             plan.append(("hooks", steps.hooks, TICK_SECONDS))

@@ -17,8 +17,7 @@ from speakerdb.extraction.drain import LEASE_NAME as WORK_LEASE
 from speakerdb.hooks import Hooks
 from speakerdb.metrics import Metrics
 from speakerdb.projector import ProjectionReport
-from speakerdb.reports.jobs import JobState
-from speakerdb.scheduler.jobs import Job
+from speakerdb.scheduler.jobs import Answer, Job
 from speakerdb.service import SpeakerDB
 from speakerdb.worker import REPOOL_SECONDS
 
@@ -48,7 +47,7 @@ class Steps:
         """Whether a command hook is set."""
         return self._hooks.wanted
 
-    def work(self) -> JobState | None:
+    def work(self) -> Answer | None:
         """Extract what is queued for as long as this process has the lease; stand by while another one has it."""
         if self._another_works():
             return "standby"
@@ -61,7 +60,7 @@ class Steps:
         logger.info("work-done recordings=%d failed=%d", report.recordings_done, report.recordings_failed)
         return None
 
-    def project(self) -> JobState | None:
+    def project(self) -> Answer | None:
         """Write what waits to the indices. What is fresh is left to the process that works, if there is another."""
         lags, mine = self._waiting()
         now = time.monotonic()
@@ -73,37 +72,39 @@ class Steps:
             self._settled = now
         return None
 
-    def recover(self) -> JobState | None:
+    def recover(self) -> Answer | None:
         """Decide what a process that died in the middle of a swap left behind."""
         self._db.migrator.recover_if_needed()
         return None
 
-    def check(self) -> JobState | None:
+    def check(self) -> Answer | None:
         """Compare SQL with each live index by buckets, and mend what differs, if nobody did so of late."""
-        if self._due("check", 60.0 * self._db.settings.schedule.check_minutes):
-            self._db.repairer.check()
+        if not self._due("check", 60.0 * self._db.settings.schedule.check_minutes):
+            return "idle"
+        self._db.repairer.check(stop=self._stop)
         return None
 
-    def walk(self) -> JobState | None:
+    def walk(self) -> Answer | None:
         """The next share of the comparison that reads the vectors, if nobody did one of late."""
-        if self._due("walk", 3600.0 * self._db.settings.schedule.walk_hours):
-            self._db.repairer.walk()
+        if not self._due("walk", 3600.0 * self._db.settings.schedule.walk_hours):
+            return "idle"
+        self._db.repairer.walk(stop=self._stop)
         return None
 
-    def clean_up(self) -> JobState | None:
+    def clean_up(self) -> Answer | None:
         """Delete what is kept for long enough."""
         report = self._db.housekeeping.clean_up(stop=self._stop)
         if report.events or report.repair_runs:
             logger.info("cleaned-up events=%d repair_runs=%d", report.events, report.repair_runs)
         return None
 
-    def remind(self) -> JobState | None:
+    def remind(self) -> Answer | None:
         """Write down that a roll-back period ends soon."""
         if self._db.housekeeping.remind():
             logger.warning("rollback-ending")
         return None
 
-    def hooks(self) -> JobState | None:
+    def hooks(self) -> Answer | None:
         """Run the command hook for what has happened."""
         self._hooks.deliver(stop=self._stop)
         return None
@@ -143,8 +144,9 @@ class Steps:
         return any(mine or (lag.oldest is not None and lag.oldest < late) for lag in waits), mine
 
     def _due(self, kind: str, seconds: float) -> bool:
-        """Whether no process has begun a repair of this kind for so long. A clock that was moved back makes it due."""
+        """Whether no process has carried out, or refused, a repair of this kind for so long. One that failed or was stopped
+        does not count, and a clock that was moved back makes it due."""
         with self._db.catalog.read() as tx:
-            last = gauges.last_started(tx, kind)
+            last = gauges.last_repaired(tx, kind)
         now = self._db.catalog.now()
         return last is None or not 0 <= now - last < seconds * 1e6

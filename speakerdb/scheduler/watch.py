@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from speakerdb.catalog import journal
 from speakerdb.errors import BackendError, SpeakerDBError
 from speakerdb.metrics import Metrics
-from speakerdb.reports.jobs import JobState
+from speakerdb.scheduler.jobs import Answer
 from speakerdb.service import SpeakerDB
 
 STALE_SECONDS = 10.0
@@ -37,7 +37,7 @@ class Watch:
         self._seen: Seen | None = None
         self._at = clock()
 
-    def look(self) -> JobState | None:
+    def look(self) -> Answer | None:
         """Ask both."""
         database = self._database()
         index = self._index()

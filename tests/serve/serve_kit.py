@@ -22,7 +22,7 @@ from speakerdb.service import SpeakerDB
 from speakerdb.settings import OpenSearchSettings, Settings
 from speakerdb.testing.factories import FakeExecutor, fake_settings, silence, two_voices
 
-PATIENCE = 60.0
+PATIENCE = 20.0
 """A hang is ended after so long; nothing asserts how long anything takes."""
 Log = dict[str, Any]
 

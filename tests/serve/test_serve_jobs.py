@@ -16,8 +16,7 @@ from speakerdb.errors import (
     SafetyStop,
     StorageFull,
 )
-from speakerdb.reports.jobs import JobState
-from speakerdb.scheduler.jobs import DELAY_SECONDS, TRANSIENT_DELAY_SECONDS, Job
+from speakerdb.scheduler.jobs import DELAY_SECONDS, TRANSIENT_DELAY_SECONDS, Answer, Job
 
 
 class Stand:
@@ -28,13 +27,13 @@ class Stand:
         self.counts: Counter[str] = Counter()
         self.calls = 0
         self.raises: Exception | None = None
-        self.answer: JobState | None = None
+        self.answer: Answer | None = None
         self.stopping = False
         self.job = Job(
             "test", self.step, 1.0, counter=self, stopping=lambda: self.stopping, clock=lambda: self.now
         )  # fmt: skip
 
-    def step(self) -> JobState | None:
+    def step(self) -> Answer | None:
         self.calls += 1
         assert journal.actor().source == "schedule", "the audit trail says from where"
         assert self.job.running
@@ -113,7 +112,7 @@ def test_another_error_stands_in_the_readiness_until_a_run_is_well(
 def test_what_nobody_foresaw_is_told_with_its_place_and_without_its_words(
     stand: Stand, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken() -> JobState | None:
+    def broken() -> Answer | None:
         from speakerdb.core.digests import digest_of
 
         digest_of(None, 1, 1)  # type: ignore[arg-type]
@@ -144,6 +143,15 @@ def test_a_lease_that_was_lost_is_counted_and_looked_at_again_at_once(stand: Sta
     assert stand.job.standing is None
 
 
+def test_a_step_that_was_not_due_takes_nothing_back(stand: Stand) -> None:
+    stand.raises = SafetyStop("a person must decide")
+    stand.calls_in(1)
+    stand.raises, stand.answer = None, "idle"
+    stand.calls_in(int(DELAY_SECONDS))
+    assert stand.job.standing is not None
+    assert (stand.job.view().state, stand.job.view().runs) == ("failing", 0)
+
+
 def test_nothing_is_begun_once_it_is_to_end(stand: Stand) -> None:
     stand.stopping = True
     assert stand.calls_in(3) == 0
@@ -151,7 +159,7 @@ def test_nothing_is_begun_once_it_is_to_end(stand: Stand) -> None:
 
 
 def test_an_error_that_ends_no_run_stands_until_it_is_over(stand: Stand) -> None:
-    def step() -> JobState | None:
+    def step() -> Answer | None:
         stand.job.met(StorageFull("no room"))
         assert stand.job.standing is not None
         stand.job.recovered()

@@ -24,6 +24,7 @@ from speakerdb.api import (
     profiles,
     progress,
     recordings,
+    repairs,
     seeing,
     serving,
     speakers,
@@ -38,7 +39,7 @@ from speakerdb.service import SpeakerDB
 PREFIX = "/v1"
 NOUNS: tuple[Routes, ...] = (
     recordings.routes, uploads.routes, speakers.routes, profiles.routes, matches.routes, migrations.routes,
-    progress.routes, serving.routes, media.routes, seeing.routes, keys.routes, health.routes,
+    progress.routes, repairs.routes, serving.routes, media.routes, seeing.routes, keys.routes, health.routes,
 )  # fmt: skip
 SPARE_THREADS = 16
 """Beside those of the turns."""

@@ -11,6 +11,7 @@ from fastapi import Request
 from pydantic import Field, model_validator
 
 from speakerdb.api.parts import (
+    ACCEPTED,
     DryRun,
     Given,
     Library,
@@ -32,7 +33,6 @@ routes = Routes("media")
 
 SHOWN = 1000
 """Findings that an answer names; the report counts all of them."""
-Accepted: dict[int | str, dict[str, Any]] = {202: {"description": "It goes on; ask the address in `Location`."}}
 RecordingId = Annotated[Text, Field(min_length=1, max_length=MAX_ID_LENGTH)]
 Folder = Annotated[Text, Field(min_length=1, max_length=4096)]
 
@@ -91,7 +91,7 @@ class AcceptedFiles:
     refused: tuple[FileChange, ...]
 
 
-@routes.post("/media/check", Role.OPERATOR, "media check", response_model=Checked, responses=Accepted)
+@routes.post("/media/check", Role.OPERATOR, "media check", response_model=Checked, responses=ACCEPTED)
 async def check_media(
     given: Look, request: Request, db: Library, wait: Wait = 30, operation: OperationId = None
 ) -> Any:
@@ -110,7 +110,7 @@ async def check_media(
     return await at_length(request, "media check", given.model_dump(), run, wait=wait, operation_id=operation)
 
 
-@routes.post("/media/relocate", Role.OPERATOR, "media relocate", response_model=Relocated, responses=Accepted)
+@routes.post("/media/relocate", Role.OPERATOR, "media relocate", response_model=Relocated, responses=ACCEPTED)
 async def relocate_media(
     given: Relocate,
     request: Request,
@@ -137,7 +137,7 @@ async def relocate_media(
     return await at_length(request, "media relocate", asked, run, wait=wait, operation_id=operation)
 
 
-@routes.post("/media/accept", Role.OPERATOR, "media accept", response_model=AcceptedFiles, responses=Accepted)
+@routes.post("/media/accept", Role.OPERATOR, "media accept", response_model=AcceptedFiles, responses=ACCEPTED)
 async def accept_media(
     given: Accept,
     request: Request,

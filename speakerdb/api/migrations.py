@@ -8,6 +8,7 @@ from fastapi import Request, Response
 from pydantic import Field, model_validator
 
 from speakerdb.api.parts import (
+    ACCEPTED,
     LARGEST,
     Cursor,
     Given,
@@ -21,13 +22,14 @@ from speakerdb.api.parts import (
     Wait,
     at_length,
     because,
+    known_generation,
     page_of,
     place_of,
 )
 from speakerdb.api.route import Routes
 from speakerdb.catalog.choosing import Part as First
 from speakerdb.core.texts import MAX_ID_LENGTH
-from speakerdb.errors import InvalidInput, NotConfirmed, NotFound
+from speakerdb.errors import NotConfirmed, NotFound
 from speakerdb.reports import GateReport, MigrationView, Preflight, SwapReport
 from speakerdb.reports.access import Role
 from speakerdb.reports.recordings import MigrationSummary
@@ -38,7 +40,6 @@ routes = Routes("migrations")
 READER, OPERATOR, ADMIN = Role.READER, Role.OPERATOR, Role.ADMIN
 
 MOST_LISTED = 10_000
-Accepted: dict[int | str, dict[str, Any]] = {202: {"description": "It goes on; ask the address in `Location`."}}
 Generation = Annotated[Text, Field(min_length=1, max_length=MAX_ID_LENGTH)]
 RecordingId = Annotated[Text, Field(min_length=1, max_length=4096)]
 Recordings = Annotated[
@@ -122,26 +123,26 @@ def list_migrations(db: Library, limit: Limit = 100, cursor: Cursor = None) -> P
 
 
 @routes.post(
-    "/migrations/preflight", OPERATOR, "migrate start", response_model=Preflight, responses=Accepted
+    "/migrations/preflight", OPERATOR, "migrate start", response_model=Preflight, responses=ACCEPTED
 )  # fmt: skip
 async def preflight(
     given: Target, request: Request, db: Library, wait: Wait = 30, operation: OperationId = None
 ) -> Any:
     """What starting would meet: loads both models and opens a sample of the files. Changes nothing."""
-    _known(db, given.to)
+    known_generation(db, given.to)
     run = lambda: db.preflight(given.to)  # noqa: E731
     return await at_length(request, "migrate preflight", given.to, run, wait=wait, operation_id=operation)
 
 
 @routes.post(
     "/migrations", OPERATOR, "migrate start", response_model=MigrationView, status_code=201,
-    responses=Accepted | {200: {"model": MigrationView, "description": "It runs already."}},
+    responses=ACCEPTED | {200: {"model": MigrationView, "description": "It runs already."}},
 )  # fmt: skip
 async def start_migration(
     given: Start, request: Request, response: Response, db: Library, wait: Wait = 30, operation: OperationId = None
 ) -> Any:
     """Make a pre-flight, and start where it passes. To a target that is being moved to already: what runs (200)."""
-    _known(db, given.to)
+    known_generation(db, given.to)
 
     def run() -> tuple[MigrationView, bool]:
         running = db.migration()
@@ -205,13 +206,13 @@ def cancel_migration(given: Said, db: Library) -> MigrationView:
         return db.cancel()
 
 
-@routes.post("/migrations/current/check", OPERATOR, "migrate finalize", response_model=GateReport, responses=Accepted)
+@routes.post("/migrations/current/check", OPERATOR, "migrate finalize", response_model=GateReport, responses=ACCEPTED)
 async def check_gates(request: Request, db: Library, wait: Wait = 30, operation: OperationId = None) -> Any:
     """Measure the gates, and swap nothing."""
     return await at_length(request, "migrate check", None, db.check_gates, wait=wait, operation_id=operation)
 
 
-@routes.post("/migrations/current/finalize", ADMIN, "migrate finalize", response_model=SwapReport, responses=Accepted)
+@routes.post("/migrations/current/finalize", ADMIN, "migrate finalize", response_model=SwapReport, responses=ACCEPTED)
 async def finalize_migration(
     given: Said, request: Request, db: Library, wait: Wait = 30, operation: OperationId = None
 ) -> Any:
@@ -224,7 +225,7 @@ async def finalize_migration(
     return await at_length(request, "migrate finalize", None, run, wait=wait, operation_id=operation)
 
 
-@routes.post("/migrations/current/rollback", ADMIN, "migrate rollback", response_model=SwapReport, responses=Accepted)
+@routes.post("/migrations/current/rollback", ADMIN, "migrate rollback", response_model=SwapReport, responses=ACCEPTED)
 async def roll_back_migration(
     given: RollBack,
     request: Request,
@@ -260,10 +261,3 @@ def _newest(db: SpeakerDB) -> MigrationView:
     if found is None:
         raise NotFound("There has been no migration.", hint="Start one: POST /v1/migrations.")
     return found
-
-
-def _known(db: SpeakerDB, generation: str) -> None:
-    if generation not in db.generations:
-        raise InvalidInput(
-            f"There is no generation {generation!r}.", hint=f"Known are: {', '.join(sorted(db.generations))}."
-        )

@@ -204,6 +204,16 @@ OperationId = Annotated[
 ]  # fmt: skip
 
 
+ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"description": "It goes on; ask the address in `Location`."}}
+"""For the OpenAPI document of a route that takes long."""
+
+
+def known_generation(db: SpeakerDB, name: str | None) -> None:
+    """`InvalidInput` for the name of a generation that is not defined."""
+    if name is not None and name not in db.generations:
+        raise InvalidInput(f"There is no generation {name!r}.", hint=f"Known are: {', '.join(sorted(db.generations))}.")
+
+
 async def at_length(
     request: Request, verb: str, asked: object, run: Callable[[], Any], *, wait: float, operation_id: str | None
 ) -> Any:

@@ -8,6 +8,7 @@ from fastapi import Query, Request
 from pydantic import Field
 
 from speakerdb.api.parts import (
+    ACCEPTED,
     LARGEST,
     Given,
     Id,
@@ -19,18 +20,17 @@ from speakerdb.api.parts import (
     Wait,
     at_length,
     because,
+    known_generation,
 )
 from speakerdb.api.route import Routes
-from speakerdb.core.texts import MAX_NAME_LENGTH
-from speakerdb.errors import InvalidInput
+from speakerdb.core.texts import MAX_ID_LENGTH, MAX_NAME_LENGTH
 from speakerdb.reports.access import Role
 from speakerdb.reports.live import LiveSettings, Name
+from speakerdb.reports.pointing import AliasReport, AliasView
 from speakerdb.reports.rebuilding import RebuildReport
 from speakerdb.reports.seeing import LeaseView
 
 routes = Routes("serving")
-
-Accepted: dict[int | str, dict[str, Any]] = {202: {"description": "It goes on; ask the address in `Location`."}}
 
 
 class Rebuild(Said):
@@ -51,6 +51,34 @@ class Setting(Said):
 
     value: Annotated[Text, Field(min_length=1, max_length=1000)]
     library: LibraryName | None = None
+
+
+class PointAlias(Given):
+    """The live generation whose index the alias is to name, and why."""
+
+    generation: Annotated[Text, Field(min_length=1, max_length=MAX_ID_LENGTH)]
+    why: Annotated[Text, Field(min_length=1, max_length=2000)]
+    force: Annotated[bool, Field(description="Although the index does not equal the database.")] = False
+
+
+@routes.get("/alias", Role.READER, "alias show", response_model=AliasView)
+def show_alias(db: Library) -> AliasView:
+    """What the alias names, and whether that is what the database says."""
+    return db.alias()
+
+
+@routes.put("/alias", Role.ADMIN, "alias set", response_model=AliasReport, responses=ACCEPTED)
+async def set_alias(
+    given: PointAlias, request: Request, db: Library, wait: Wait = 30, operation: OperationId = None
+) -> Any:
+    """Let the alias name the index of a live generation: for when somebody has moved it, and for emergencies. It is compared
+    with the database first (409 `gate-failed`)."""
+    known_generation(db, given.generation)
+
+    def run() -> AliasReport:
+        return db.set_alias(given.generation, why=given.why, force=given.force)
+
+    return await at_length(request, "alias set", given.model_dump(), run, wait=wait, operation_id=operation)
 
 
 @routes.get("/leases", Role.READER, "lease list", response_model=list[LeaseView])
@@ -91,16 +119,13 @@ def clear_live_setting(
 
 
 @routes.post(
-    "/indices/{generation}/rebuild", Role.ADMIN, "index rebuild", response_model=RebuildReport, responses=Accepted
+    "/indices/{generation}/rebuild", Role.ADMIN, "index rebuild", response_model=RebuildReport, responses=ACCEPTED
 )
 async def rebuild_index(
     generation: Id, given: Rebuild, request: Request, db: Library, wait: Wait = 30, operation: OperationId = None
 ) -> Any:
     """Build an index again from the vectors in SQL. The new one is made beside the old, and takes its place in one step."""
-    if generation not in db.generations:
-        raise InvalidInput(
-            f"There is no generation {generation!r}.", hint=f"Known are: {', '.join(sorted(db.generations))}."
-        )
+    known_generation(db, generation)
 
     def run() -> RebuildReport:
         with because(given.why):

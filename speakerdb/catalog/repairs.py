@@ -15,6 +15,7 @@ from speakerdb.catalog.schema import Text, embeddings, profiles, projections, re
 from speakerdb.catalog.vectors import EmbeddingRow, arrays
 from speakerdb.core.digests import bucket_of, digest_of
 from speakerdb.core.drift import Drift, Finding, Mend, Stated, Sums, is_sound
+from speakerdb.core.reconcile import compare
 from speakerdb.types import Document, Embedding, Kind
 
 RECOVERED = "recovered"
@@ -122,15 +123,16 @@ def _read(row: Any, dimension: int) -> Stated:
 
 
 def share_end(tx: Transaction, generation: str, after: str, rows: int) -> str | None:
-    """The id that so many rows end at; None where fewer are left."""
+    """The id that so many rows end at; None where no more than those are left."""
     query = (
         sa.select(projections.c.entity_id)
         .where(projections.c.generation == generation, projections.c.entity_id > after)
         .order_by(projections.c.entity_id)
-        .offset(max(0, rows - 1))
-        .limit(1)
+        .offset(rows - 1)
+        .limit(2)
     )
-    return tx.scalar(query)
+    found = list(tx.scalars(query))
+    return found[0] if len(found) == 2 else None
 
 
 # Mending
@@ -176,7 +178,8 @@ _unfounded = (
 
 
 def adopt(tx: Transaction, generation: str, found: Mapping[str, Document], now: int) -> int:
-    """Give tombstones of the index the rows that they lack: they are kept until they are old."""
+    """Give tombstones of the index the rows that they lack: they are kept until they are old. One that is not as a tombstone
+    should be is written again."""
     given = [Finding(d.id, Drift.TOMBSTONE, Mend.ADOPT, None, d.version, d.kind, d.library_id) for d in found.values()]
     return _insert_rows(tx, generation, given, now, adopted=found)
 
@@ -193,14 +196,16 @@ def _insert_rows(
     for one in found:
         if not can_hold(one.id):
             continue  # no row can name it, so none ever did
-        held = one.held or 0
+        held, home = one.held or 0, cleaned(one.library)
         indexed: dict[str, object] = {"version": max(held + 1, now), "indexed_version": 0, "indexed_digest": None}
         if adopted is not None:
-            digest = digest_of(one.id, held, adopted[one.id].content_hash)
-            indexed = {"version": held, "indexed_version": held, "indexed_digest": digest}
+            tombstone = vectors.tombstone(one.id, held, one.kind, home)
+            if compare(tombstone, adopted[one.id]) is None:
+                digest = digest_of(one.id, held, tombstone.content_hash)
+                indexed = {"version": held, "indexed_version": held, "indexed_digest": digest}
         rows.append(
             {"generation": generation, "entity_id": one.id, "kind": one.kind.value, "deleted": True,
-             "library_id": cleaned(one.library), "bucket": bucket_of(one.id)} | indexed
+             "library_id": home, "bucket": bucket_of(one.id)} | indexed
         )  # fmt: skip
     inserted = 0
     for part in parts(rows, 1000):

@@ -432,10 +432,15 @@ def document_of(row: Any) -> Document:
     else:
         alive, recording, profile = alive and person is not None, None, id
     if not alive:
-        return Document(id, version, content_hash(None, kind_value, home, None, None), kind, home, None, None, None)
+        return tombstone(id, version, kind, home)
     vector = np.frombuffer(blob, dtype="<f4")
     hashed = content_hash(vector, kind_value, home, recording, profile)
     return Document(id, version, hashed, kind, home, recording, profile, vector)
+
+
+def tombstone(id: str, version: int, kind: Kind, home: str) -> Document:
+    """The document of something that has no vector any more."""
+    return Document(id, version, content_hash(None, kind.value, home, None, None), kind, home, None, None, None)
 
 
 def _embedding_row(row: Row) -> EmbeddingRow:

@@ -236,8 +236,8 @@ class Monitor:
     """
 
     def __init__(self) -> None:
-        self._sql: dict[Key, tuple[int, int]] = {}
-        self._indexed: dict[str, dict[str, int]] = {}
+        self._sql: dict[Key, tuple[int, int, bool]] = {}
+        self._indexed: dict[str, dict[str, tuple[int, bool]]] = {}
         self._content: dict[tuple[str, int], int] = {}
         self._members: dict[str, int] = {}
         self._epochs: dict[str, int] = {}
@@ -254,6 +254,10 @@ class Monitor:
                     self._indexed.pop(name, None)
         elif call == "update_aliases":
             self.alias_moved(db)
+
+    def damaged(self, name: str) -> None:
+        """Somebody changed the index of a generation past the product: what was seen of it is no promise any more."""
+        self._indexed.pop(name, None)
 
     def alias_moved(self, db: SpeakerDB) -> None:
         """A swap happens only while it is announced, and what was proven then is still there."""
@@ -295,27 +299,35 @@ class Monitor:
         self._states = states
 
     def _went_on(self, projections: Mapping[Key, Row]) -> None:
-        """What goes back is mended soon by itself, so it is looked at after every commit. Only a purge forgets rows."""
+        """What goes back is mended soon by itself, so it is looked at after every commit. Only a purge forgets rows: all of a
+        generation, or those of tombstones that were indexed."""
         left = {name for name, _ in projections}
-        for key, (version, indexed) in self._sql.items():
+        for key, (version, indexed, deleted) in self._sql.items():
             row = projections.get(key)
             if row is None:
-                assert key[0] not in left, f"the projection of {key} vanished"
+                purged = deleted and version == indexed
+                assert purged or key[0] not in left, f"the projection of {key} vanished"
                 continue
             assert row.version >= version, f"the version of {key} went back from {version} to {row.version}"
             assert row.indexed_version >= indexed, f"the indexed version of {key} went back"
-        self._sql = {key: (row.version, row.indexed_version) for key, row in projections.items()}
+        self._sql = {key: (row.version, row.indexed_version, row.deleted) for key, row in projections.items()}
 
     def check(self, db: SpeakerDB) -> View:
         """Everything `check` does, and that nothing went back since the last time."""
         view = check(db)
         self._went_on(view.projections)
         for name, documents in view.documents.items():
-            for entity, version in self._indexed.get(name, {}).items():
+            for entity, (version, deleted) in self._indexed.get(name, {}).items():
                 have = documents.get(entity)
-                assert have is not None, f"{entity} vanished from the index of {name}"
+                if have is None:
+                    purged = deleted and (name, entity) not in view.projections
+                    assert purged, f"{entity} vanished from the index of {name}"
+                    continue
                 assert have.version >= version, f"{entity} went back in the index of {name}"
-        self._indexed = {name: {one.id: one.version for one in each.values()} for name, each in view.documents.items()}
+        self._indexed = {
+            name: {one.id: (one.version, one.deleted) for one in each.values()}
+            for name, each in view.documents.items()
+        }
         self._content = _grown(
             self._content, {(row.id, row.created_at): row.content_version for row in view.recordings.values()}
         )

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import anyio
 
-from speakerdb.api.problems import Problem, Refusal, internal, of_error
+from speakerdb.api.problems import ProblemDetails, Refusal, internal, of_error
 from speakerdb.catalog.library import new_id
 from speakerdb.errors import AlreadyExists, NotFound
 
@@ -36,7 +36,7 @@ class OperationView:
     ended_at: int | None
     result: Any
     """What the verb's own answer is; None while it runs, and where it failed."""
-    problem: Problem | None
+    problem: ProblemDetails | None
 
 
 @dataclass(slots=True)

@@ -60,7 +60,7 @@ OWN: Mapping[str, Own] = {
 }
 
 
-class Problem(BaseModel):
+class ProblemDetails(BaseModel):
     """What went wrong (RFC 9457). Decide by `code`, never by text."""
 
     type: str = Field(description="`urn:speakerdb:error:` and the code.")
@@ -88,7 +88,7 @@ class Refusal(Exception):
         self.details = details
 
 
-def of_error(error: Exception) -> Problem | None:
+def of_error(error: Exception) -> ProblemDetails | None:
     """The problem of an error, without the request's id; None for one that nobody foresaw."""
     if isinstance(error, SpeakerDBError):
         title = " ".join((type(error).__doc__ or "").partition("\n\n")[0].split())
@@ -109,7 +109,7 @@ def of_error(error: Exception) -> Problem | None:
     return None
 
 
-def internal() -> Problem:
+def internal() -> ProblemDetails:
     """The problem of an error that nobody foresaw: nothing of it is told."""
     own = OWN["internal"]
     return _problem("internal", own.title, own.status, own.title, own.hint, {})
@@ -131,8 +131,8 @@ def response_of(error: Exception, request_id: str) -> Response:
     )
 
 
-def _problem(code: str, title: str, status: int, detail: str, hint: str, details: Mapping[str, Any]) -> Problem:
-    return Problem(
+def _problem(code: str, title: str, status: int, detail: str, hint: str, details: Mapping[str, Any]) -> ProblemDetails:
+    return ProblemDetails(
         type=f"urn:speakerdb:error:{code}", title=title, status=status, detail=_text(detail), code=code, hint=_text(hint),
         details=_plain(as_json(dict(details))), instance="",
     )  # fmt: skip

@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect
 from speakerdb.api import callers
 from speakerdb.api.door import log_unexpected, note_of
 from speakerdb.api.house import actor_of, house_of
-from speakerdb.api.problems import Problem, Refusal, internal, of_error, response_of
+from speakerdb.api.problems import ProblemDetails, Refusal, internal, of_error, response_of
 from speakerdb.catalog.journal import acting
 from speakerdb.errors import SpeakerDBError
 from speakerdb.people.naming import checked_why
@@ -94,7 +94,7 @@ class Routes:
     def add_to(self, app: FastAPI, prefix: str) -> None:
         """Register all of them."""
         for each in self.declared:
-            responses = {"default": {"model": Problem, "description": "What went wrong."}}
+            responses = {"default": {"model": ProblemDetails, "description": "What went wrong."}}
             app.router.add_api_route(
                 prefix + each.path,
                 each.endpoint,

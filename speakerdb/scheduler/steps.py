@@ -38,6 +38,8 @@ class Steps:
         self._hurry = hurry
         self._hooks = Hooks(db.catalog, db.settings.hooks, metrics)
         self._settled = 0.0
+        self._began = False
+        """Whether this run of `work` has got the lease."""
         self._unavailable: dict[str, SpeakerDBError] = {}
         self.working: Job | None = None
         """The job that does `work`, to which errors are told that do not end a run."""
@@ -52,12 +54,12 @@ class Steps:
         if self._another_works():
             return "standby"
         self._unavailable.clear()
-        logger.info("work-begins")
+        self._began = False
         try:
-            report = self._db.worker.run(forever=True, stop=self._stop, hurry=self._hurry, on_step=self._worked)
+            self._db.worker.run(forever=True, stop=self._stop, hurry=self._hurry, on_step=self._worked)
         finally:
-            logger.info("work-ends")
-        logger.info("work-done recordings=%d failed=%d", report.recordings_done, report.recordings_failed)
+            if self._began:
+                logger.info("work-ended")
         return None
 
     def project(self) -> Answer | None:
@@ -114,6 +116,9 @@ class Steps:
     def _worked(self, report: StepReport, projected: ProjectionReport) -> None:
         """A batch was committed, or there was none. A model that cannot be loaded ends no run, and is told all the same."""
         self._metrics.worked(report, projected)
+        if not self._began:
+            self._began = True
+            logger.info("work-began")
         job = self.working
         if job is None:
             return

@@ -18,11 +18,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from speakerdb.catalog import leases, schema
+from speakerdb.catalog.database import Transaction
 from speakerdb.service import SpeakerDB
 from speakerdb.settings import OpenSearchSettings, Settings
 from speakerdb.testing.factories import FakeExecutor, fake_settings, silence, two_voices
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """A hang is ended after so long; nothing asserts how long anything takes."""
 Log = dict[str, Any]
 
@@ -137,6 +138,7 @@ class Place:
         """Start a service; by itself it listens nowhere. `data` is its folder: another one is as another machine's."""
         number = len(self.started)
         out, err = self.folder / f"out-{number}", self.folder / f"err-{number}"
+        err.touch()
         given = args if args else ("--no-api",)
         answer = self.zygote.ask(
             args=["serve", *given, "--log", "json"], play=play, folder=str(self.folder), out=str(out), err=str(err),
@@ -192,19 +194,23 @@ def add(db: SpeakerDB, *names: str) -> None:
 
 def states(db: SpeakerDB) -> dict[str, tuple[str, int]]:
     """State and attempts of the work item of each recording."""
-    table = schema.work_items
     with db.catalog.read() as tx:
-        rows = tx.execute(sa.select(table.c.recording_id, table.c.state, table.c.attempts)).all()
+        return _states(tx)
+
+
+def _states(tx: Transaction) -> dict[str, tuple[str, int]]:
+    table = schema.work_items
+    rows = tx.execute(sa.select(table.c.recording_id, table.c.state, table.c.attempts)).all()
     return {row.recording_id: (row.state, row.attempts) for row in rows}
 
 
 def drained(db: SpeakerDB) -> bool:
     """Whether everything is done and written."""
     table = schema.projections
-    with db.catalog.read() as tx:
+    with db.catalog.read() as tx:  # both at one moment
         waits = tx.scalar(sa.select(sa.func.count()).where(table.c.version > table.c.indexed_version))
-    found = states(db)
-    return bool(found) and waits == 0 and all(state == "done" for state, _ in found.values())
+        found = _states(tx)
+    return waits == 0 and all(state == "done" for state, _ in found.values())
 
 
 def holder(db: SpeakerDB, name: str = "work") -> int | None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from contextlib import suppress
+from pathlib import Path
 
 import sqlalchemy as sa
 from serve_kit import Place, add, drained, holder, states, wait_for
@@ -14,6 +15,7 @@ from speakerdb.catalog import schema
 from speakerdb.testing import invariants
 from speakerdb.testing.invariants import Monitor
 from speakerdb.types import SERVING_ALIAS
+from tests.synthetic_voices import make_recording
 
 
 def alive(pid: int) -> bool:
@@ -24,6 +26,11 @@ def alive(pid: int) -> bool:
     return False
 
 
+def asleep(pid: int) -> bool:
+    """Whether a process is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def test_two_that_start_at_once_on_nothing_make_one_library_and_one_works(anywhere: Place) -> None:
     both = [anywhere.start(), anywhere.start()]
     for process in both:
@@ -32,7 +39,7 @@ def test_two_that_start_at_once_on_nothing_make_one_library_and_one_works(anywhe
     assert len(db.index.aliases()[SERVING_ALIAS]) == 1
     add(db, "a", "b", "c")
     wait_for(lambda: drained(db), "the work")
-    working = [process for process in both if process.logged("work-begins")]
+    working = [process for process in both if process.logged("work-began")]
     assert [process.pid for process in working] == [holder(db)]
     Monitor().check(db)
     for process in both:
@@ -43,7 +50,9 @@ def test_two_that_start_at_once_on_nothing_make_one_library_and_one_works(anywhe
 
 def test_a_batch_in_flight_is_given_back_and_its_worker_ended(place: Place) -> None:
     db = place.open()
-    add(db, "a", "b")
+    for name in ("a", "b"):
+        made = make_recording(place.folder, name, [("A", 1, 4.0), ("B", 2, 4.0)])
+        db.add(made.path, made.turns, recording_id=name)
     process = place.start(play="worker")
     (begun,) = wait_for(lambda: list(place.folder.glob("worker-*")), "a worker that begins")
     worker = int(begun.name.removeprefix("worker-"))
@@ -58,14 +67,14 @@ def test_a_batch_in_flight_is_given_back_and_its_worker_ended(place: Place) -> N
 def test_a_standby_takes_over_what_is_released(place: Place) -> None:
     db = place.open()
     first = place.start()
-    first.until("work-begins")
+    first.until("work-began")
     standby = place.start()
     standby.until("service-started")
     add(db, "a")
     wait_for(lambda: drained(db), "the work of the first")
-    assert standby.logged("work-begins") is None
+    assert standby.logged("work-began") is None
     assert first.stop() == 128 + signal.SIGTERM
-    standby.until("work-begins")
+    standby.until("work-began")
     add(db, "b")
     wait_for(lambda: drained(db), "the work of the second")
     assert holder(db) == standby.pid
@@ -81,7 +90,7 @@ def test_a_standby_takes_over_from_one_that_was_killed(anywhere: Place) -> None:
     standby.until("service-started")
     first.send(signal.SIGKILL)
     assert first.ended() == -signal.SIGKILL
-    standby.until("work-begins")
+    standby.until("work-began")
     wait_for(lambda: drained(db), "the work")
     assert states(db)["a"] == ("done", 2), "the attempt that died counts"
     invariants.complete(Monitor().check(db), "v3")
@@ -99,7 +108,7 @@ def test_one_on_another_machine_takes_over_when_the_lease_has_expired(place: Pla
         if lock.stem.startswith(f"{first.pid}-"):
             lock.unlink()
     second = place.start()
-    second.until("work-begins")
+    second.until("work-began")
     wait_for(lambda: drained(db), "the work")
 
 
@@ -111,9 +120,11 @@ def test_one_that_slept_beyond_its_lease_commits_nothing(place: Place) -> None:
     wait_for(lambda: place.begun() == {"a"}, "the first")
     for lock in (place.folder / "data" / "locks").glob(f"{first.pid}-*.lock"):
         lock.unlink()
-    first.send(signal.SIGSTOP)
+    with db.catalog.job():  # while we write nobody does: who sleeps in a write blocks every writer of an SQLite file
+        first.send(signal.SIGSTOP)
+        wait_for(lambda: asleep(first.pid), "its sleep")
     second = place.start()
-    second.until("work-begins")
+    second.until("work-began")
     wait_for(lambda: drained(db), "the work of the second")
     assert states(db)["a"] == ("done", 2)
     place.go_on()
@@ -133,7 +144,7 @@ def test_a_second_signal_ends_it_at_once_and_another_one_goes_on(place: Place) -
     process.send(signal.SIGTERM)
     assert process.ended() in (128 + signal.SIGTERM, 128 + signal.SIGINT)
     assert process.logged("service-stopped") is None
-    place.start().until("work-begins")
+    place.start().until("work-began")
     wait_for(lambda: drained(db), "the work")
 
 
@@ -169,7 +180,7 @@ def test_live_settings_reach_another_process(anywhere: Place) -> None:
     anywhere.more["lease_seconds"] = 3.0
     db = anywhere.open()
     process = anywhere.start()
-    process.until("work-begins")
+    process.until("work-began")
     db.live.set("paused", "on", why="a test")
     wait_for((anywhere.folder / "rested").exists, "the rest of the workers")
     add(db, "a")

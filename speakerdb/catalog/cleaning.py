@@ -43,8 +43,8 @@ def delete_runs(tx: Transaction, before: int, limit: int) -> int:
 
 
 def happened_since(tx: Transaction, kind: str, since: int, *, entity_id: str) -> bool:
-    """Whether an event of this kind about this thing was written at an instant or later."""
-    query = sa.select(events.c.id).where(events.c.kind == kind, events.c.entity_id == entity_id, events.c.at >= since)
+    """Whether an event of this kind about this thing was written after an instant."""
+    query = sa.select(events.c.id).where(events.c.kind == kind, events.c.entity_id == entity_id, events.c.at > since)
     return tx.scalar(query.limit(1)) is not None
 
 

@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 from typer.main import get_command
 
 from speakerdb import errors, events
+from speakerdb.api import app, health, problems, progress
 from speakerdb.cli import main as door
 from speakerdb.cli import output
 from speakerdb.core.manifest import MAX_LINE_BYTES, SUFFIXES, manifest_schema
@@ -213,6 +214,94 @@ def render_errors() -> str:
     return table(("code", "exit", "HTTP", "again", "reach", "what it means", "what to do"), rows)
 
 
+# The HTTP API
+
+NO_ROUTE: Mapping[str, str] = {
+    "work": "`serve` does it by itself; a process without jobs leaves it to one that has them.",
+    "serve": "It is what answers.",
+    "plot": "A picture is a file on the machine of whoever looks at it; its numbers are in `/v1/status` and `/v1/profiles`.",
+    "backup": "It writes a file on the machine of the database.",
+    "restore": "It needs the library alone, and nobody may be answered meanwhile.",
+    "doctor": "It looks at the machine; `/v1/ready` and `/v1/status` say how the service and the library are.",
+    "support-bundle": "It collects what lies on the machine, to be looked at before it leaves it.",
+    "demo": "It makes a library of its own.",
+    "db upgrade": "The schema is brought up to date before anything answers.",
+    "index import": "It is done once, by whoever knows the other application's index.",
+    "index adopt": "It takes another application's index over, and asks on a terminal.",
+    "models list": "Models lie on a machine; each replica has its own.",
+    "models fetch": "It downloads to a machine.",
+    "models verify": "It reads files of a machine.",
+    "models pack": "It writes files of a machine.",
+    "models install": "It installs on a machine what was carried there: a model is a program.",
+    "models clear": "It removes files of a machine.",
+}
+"""Verbs that have no route, and why."""
+
+
+def api_routes() -> list[tuple[str, Any]]:
+    """Every route with its address."""
+    return [(app.PREFIX + one.path, one) for noun in app.NOUNS for one in noun.declared] + [
+        (one.path, one) for one in health.outside.declared
+    ]
+
+
+def _shown_route(path: str, route: Any) -> str:
+    return f"`{route.method} {path}`"
+
+
+def _answer(route: Any) -> str:
+    """The status of success."""
+    status = str(route.options.get("status_code") or 200)
+    return f"{status}, 202" if 202 in route.options.get("responses", {}) else status
+
+
+def render_routes() -> str:
+    rows = []
+    for words, _ in verbs():
+        for path, route in api_routes():
+            if words in route.options["openapi_extra"]["x-verbs"]:
+                role = route.options["openapi_extra"]["x-role"]
+                rows.append((f"`{words}`", _shown_route(path, route), role, _answer(route), _summary(route)))
+    return table(("verb", "route", "role", "answer", "what it does"), rows)
+
+
+def render_more_routes() -> str:
+    rows = [
+        (_shown_route(path, route), route.options["openapi_extra"]["x-role"], _answer(route), _summary(route))
+        for path, route in api_routes()
+        if not route.options["openapi_extra"]["x-verbs"]
+    ]
+    rows.append((f"`WebSocket {progress.SOCKET}`", "reader", "101", one_line(_first_sentence(progress.add_socket))))
+    return table(("route", "role", "answer", "what it does"), rows)
+
+
+def _summary(route: Any) -> str:
+    return _first_sentence(route.endpoint)
+
+
+def _first_sentence(function: Any) -> str:
+    text = one_line(function.__doc__ or "").replace("\\|", "|")
+    return re.split(r"(?<=[.?])\s", text)[0]
+
+
+def render_verbs_without_route() -> str:
+    return table(("verb", "why"), ((f"`{words}`", NO_ROUTE[words]) for words, _ in verbs() if words in NO_ROUTE))
+
+
+def render_codes() -> str:
+    rows = [(f"`{cls.code}`", str(cls.exit_code), str(cls.http_status)) for cls in error_classes()]
+    own = {"usage": door.USAGE_EXIT, "internal": output.INTERNAL_EXIT, "io": door.IO_EXIT}
+    own["interrupted"] = door.INTERRUPTED_EXIT
+    rows += [(f"`{code}`", str(exit_), "500" if code == "internal" else "") for code, exit_ in own.items()]
+    rows += [(f"`{code}`", "", str(one.status)) for code, one in problems.OWN.items() if code not in own]
+    return table(("code", "exit status", "HTTP status"), rows)
+
+
+def render_api_codes() -> str:
+    rows = ((f"`{code}`", str(one.status), one.title, one.hint) for code, one in problems.OWN.items())
+    return table(("code", "HTTP", "what it means", "what to do"), rows)
+
+
 # Events
 
 
@@ -348,6 +437,11 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "exit_status": render_exit_status,
     "errors": render_errors,
     "events": render_events,
+    "routes": render_routes,
+    "more_routes": render_more_routes,
+    "verbs_without_route": render_verbs_without_route,
+    "codes": render_codes,
+    "api_codes": render_api_codes,
     "settings": render_settings,
     "generations": render_generations,
     "token_variables": render_token_variables,

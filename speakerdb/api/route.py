@@ -94,7 +94,12 @@ class Routes:
     def add_to(self, app: FastAPI, prefix: str) -> None:
         """Register all of them."""
         for each in self.declared:
-            responses = {"default": {"model": ProblemDetails, "description": "What went wrong."}}
+            responses: dict[int | str, dict[str, Any]] = {
+                "default": {"model": ProblemDetails, "description": "What went wrong."}
+            }
+            if each.options.get("status_code") == 201:
+                again = {"model": each.options["response_model"], "description": "It is there already, exactly so."}
+                responses[200] = again
             app.router.add_api_route(
                 prefix + each.path,
                 each.endpoint,

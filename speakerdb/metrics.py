@@ -227,7 +227,7 @@ class Gauges(Collector):
         """What somebody wants to be otherwise than it is by itself."""
         halt = self._live.halt()
         values = [
-            ((reason,), halt is not None and halt.reason == reason) for reason in ("paused-by-hand", "quiet-hours")
+            ((reason,), halt is not None and halt.reason == reason) for reason in ("extraction-paused", "quiet-hours")
         ]
         yield _gauge(
             "speakerdb_halted", "Whether nothing is extracted because somebody wants it so.", values, ["reason"]

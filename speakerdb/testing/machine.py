@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from speakerdb.catalog import schema
+from speakerdb.catalog import journal, schema
+from speakerdb.core.lifecycle import State
 from speakerdb.errors import (
     AliasMoved,
     Conflict,
@@ -31,13 +32,16 @@ from speakerdb.errors import (
     SpeakerDBError,
     WritesFenced,
 )
+from speakerdb.reports.repairing import RepairReport
 from speakerdb.service import SpeakerDB
+from speakerdb.settings import RepairSettings
 from speakerdb.testing.backends import FILES, Backend
 from speakerdb.testing.faults import Fault, SimulatedCrash
 from speakerdb.testing.invariants import View, look
 from speakerdb.testing.machine_model import Model
 from speakerdb.testing.machine_verbs import (
     ANYTHING,
+    BY_HAND,
     CHANGES,
     DEEDS,
     FITTING,
@@ -63,7 +67,7 @@ class LibraryMachine(RuleBasedStateMachine):
         super().__init__()
         saved, model = populated(backend)
         self.model = model.copy()
-        self.world = World(saved, backend=backend)
+        self.world = World(saved, backend=backend, repair=RepairSettings(grace_seconds=0, max_deletions=1_000_000))
         self.depth = 0
         self.counter = 0
         self.fresh = False
@@ -125,6 +129,46 @@ class LibraryMachine(RuleBasedStateMachine):
 
         self.world.processes[number].arm(at, action)
         self.perform(number, op)
+
+    @rule(
+        number=PROCESSES, harms=st.lists(BY_HAND, max_size=4), strangers=st.integers(0, 2), lost=st.booleans(),
+        at=st.none() | POINTS, elsewhere=st.booleans(), one=NUMBERS,
+    )  # fmt: skip
+    def drifts(
+        self, number: int, harms: list[tuple[str, int]], strangers: int, lost: bool, at: int | None, elsewhere: bool,
+        one: int,
+    ) -> None:  # fmt: skip
+        """An index is changed by hand, and perhaps SQL loses a vector; a repair mends it, perhaps after one that dies."""
+        db = self.world.processes[number].db
+        db.migrator.recover_if_needed()
+        view = look(db)
+        with db.catalog.read() as tx:
+            busy = journal.any_replacing(tx) or (view.active is not None and State(view.active.state).intention)
+        if busy:
+            return  # a swap or a replacement that nobody has decided yet: a repair leaves it alone, and so do we
+        name = view.live[one % len(view.live)]
+        self.world.harm(name, harms, strangers, lost=lost and not harms)  # of both, only extraction helps
+        if at is not None:
+            self.world.may_act_inside = True
+            self.world.processes[number].arm(at, die)
+            with suppress(SimulatedCrash, LeaseHeld):
+                self._repair(db)
+            self.world.may_act_inside = False
+            crashed = self.world.processes[number].disturbed
+            self.world.processes[number].calm()
+            if crashed:
+                db = self.world.kill(number, elsewhere=elsewhere).db
+        self.world.jump(3 * self.world.settings.lease_seconds)
+        self._repair(db)
+        for each in self._repair(db).generations:
+            assert not each.done, f"a second repair changed something: {each}"
+        for plan in db.repairer.plan(vectors=True).generations:
+            assert plan.empty, f"something is left to be mended: {plan}"
+        self.fresh = False
+
+    @staticmethod
+    def _repair(db: SpeakerDB) -> RepairReport:
+        return db.repairer.run(vectors=True, force=["restored"], why="the machine did it")
 
     @precondition(lambda self: self.world.held)
     @rule(which=st.integers(0, 3))
@@ -295,6 +339,8 @@ class LibraryMachine(RuleBasedStateMachine):
             "waive": lambda: db.waive(why="a person said so"),
             "gates": db.check_gates,
             "rebuild": lambda: db.rebuild_index(self._live(db, op)),
+            "check": lambda: self._finds_nothing(process, db.repairer.check),
+            "walk": lambda: self._finds_nothing(process, db.repairer.walk),
             "pause": db.pause,
             "resume": db.resume,
             "cancel": db.cancel,
@@ -304,6 +350,12 @@ class LibraryMachine(RuleBasedStateMachine):
             "retire": lambda: db.retire(purge=op.one == 0),
         }
         return verbs[op.verb]
+
+    def _finds_nothing(self, process: Process, repair: Callable[[], RepairReport]) -> None:
+        """Whatever state things are in, nothing differs that nobody changed by hand: what waits is a lag."""
+        found = repair()
+        if not process.disturbed and self.depth == 1:
+            assert all(set(each.plan.found) <= {"tombstone"} for each in found.generations), found
 
     def _extract(self, db: SpeakerDB) -> None:
         with db.catalog.holding("work") as lease:

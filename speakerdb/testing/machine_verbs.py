@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from speakerdb.service import SpeakerDB
+from speakerdb.testing import damage
 from speakerdb.testing.backends import FILES, Backend, Saved
 from speakerdb.testing.factories import silence
 from speakerdb.testing.invariants import look
@@ -44,6 +45,8 @@ WORK = (
     "waive",
     "gates",
     "rebuild",
+    "check",
+    "walk",
     "match",
     "match",
     "match-profile",
@@ -63,6 +66,8 @@ CHANGES = st.builds(Op, st.sampled_from(LIBRARY), NUMBERS, NUMBERS)
 DEEDS = st.builds(Op, st.sampled_from(("move",) * 8 + WORK + MOVE), NUMBERS, NUMBERS)
 ANYTHING = st.one_of(CHANGES, DEEDS)
 PROCESSES = st.integers(0, 1)
+BY_HAND = st.tuples(st.sampled_from(sorted(damage.HARMS)), st.integers(0, 20))
+"""What somebody does to an index by hand, and to which document."""
 POINTS = st.one_of(st.integers(1, 12), st.integers(12, 40))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,14 +18,17 @@ from typing import Any
 from unittest import mock
 from uuid import UUID
 
-from speakerdb.catalog import library
-from speakerdb.catalog.database import Transaction
+import sqlalchemy as sa
+
+from speakerdb.catalog import library, schema
+from speakerdb.catalog.database import Database, Transaction
 from speakerdb.errors import MediaMissing, WorkerDied
 from speakerdb.extraction.extract import Extracted, Task
 from speakerdb.index.opening import open_index
 from speakerdb.index.port import VectorIndex
 from speakerdb.service import SpeakerDB
 from speakerdb.settings import Settings
+from speakerdb.testing import damage
 from speakerdb.testing.backends import FILES, Backend, Saved
 from speakerdb.testing.factories import FakeExecutor, fake_extract, fake_settings
 from speakerdb.testing.faults import Fault, FaultyIndex, SimulatedCrash, When
@@ -195,6 +198,20 @@ class World:
                 index.refresh(name)
         self.unseen = False
 
+    def harm(self, name: str, harms: Sequence[tuple[str, int]], strangers: int, *, lost: bool = False) -> None:
+        """Somebody changes a live generation's index by hand (see `damage.harmed`); with `lost`, SQL loses a vector of a
+        recording that is done."""
+        db = self.processes[0].db
+        index = unwrapped(db.index)
+        concrete = db.serving.index_of(db.generations[name])
+        if lost:
+            with Database(self.settings.catalog_url).write() as tx:
+                _lose_a_vector(tx, name)
+        if harms or strangers:
+            damage.lay(index, concrete, damage.harmed(list(index.scan(concrete)), harms, strangers=strangers))
+        self.monitor.damaged(name)
+        self.unseen = True
+
     def check(self) -> View:
         """Every invariant, now."""
         return self.monitor.check(self.processes[0].db)
@@ -245,3 +262,28 @@ class World:
 def die() -> None:
     """An action for `Process.arm`."""
     raise SimulatedCrash("here")
+
+
+def _lose_a_vector(tx: Transaction, generation: str) -> None:
+    """The embedding of one speaker is gone whose recording is done and whose document is indexed."""
+    done = sa.and_(
+        schema.work_items.c.recording_id == schema.recordings.c.id,
+        schema.work_items.c.generation == generation,
+        schema.work_items.c.state == "done",
+        schema.work_items.c.done_version == schema.recordings.c.content_version,
+    )
+    indexed = sa.and_(
+        schema.projections.c.entity_id == schema.speakers.c.id,
+        schema.projections.c.generation == generation,
+        schema.projections.c.version == schema.projections.c.indexed_version,
+    )
+    speaker = tx.scalar(
+        sa.select(schema.speakers.c.id)
+        .join(schema.recordings, schema.recordings.c.id == schema.speakers.c.recording_id)
+        .join(schema.work_items, done)
+        .join(schema.projections, indexed)
+        .order_by(schema.speakers.c.id)
+        .limit(1)
+    )
+    rows = schema.embeddings
+    tx.execute(sa.delete(rows).where(rows.c.generation == generation, rows.c.entity_id == speaker))

@@ -15,39 +15,35 @@ from speakerdb.reports.repairing import GenerationPlan, RepairReport
 from speakerdb.service import SpeakerDB
 from speakerdb.settings import RepairSettings
 from speakerdb.testing.backends import Backend, Saved
+from speakerdb.testing.damage import lay
 from speakerdb.testing.factories import fake_vector, silence, two_voices
 from speakerdb.testing.invariants import Monitor, View, check, unwrapped
 from speakerdb.testing.machine_world import Process, World
-from speakerdb.types import AliasAction, Document, Kind, WriteOutcome
+from speakerdb.types import Document, Kind
 
-HAND = "speakers-by-hand"
 DAY = 86_400
-
-
-def lay(index: VectorIndex, name: str, documents: Iterable[Document]) -> None:
-    """Make a concrete index again under its name and aliases, with these documents and no memory of others: as a snapshot that
-    was put back, or a hand that wrote past us."""
-    info, aliases = index.indices()[name], index.aliases()
-    index.drop(name)
-    index.create(name, info.dimension, info.metadata)
-    named = [AliasAction.add(alias, name) for alias, targets in aliases.items() if name in targets]
-    index.update_aliases([*named, AliasAction.add(HAND, name)])
-    results = index.bulk(HAND, list(documents))
-    assert all(result.outcome is WriteOutcome.WRITTEN for result in results)
-    index.update_aliases([AliasAction.remove(HAND, name)])
-    index.refresh(name)
 
 
 class Damaged:
     """Two processes on one library, its clock, and the index as it is behind their backs."""
 
-    def __init__(self, recordings: int, backend: Backend, **settings: Any) -> None:
-        repair = {"grace_seconds": 0} | settings.pop("repair", {})
-        self.world = World(backend=backend, repair=RepairSettings(**repair), **settings)
+    def __init__(
+        self, recordings: int, backend: Backend, *, as_it_was: tuple[Saved, int] | None = None, **settings: Any
+    ) -> None:
+        """`as_it_was`: what `saved` gave, instead of recordings."""
+        repair = RepairSettings(**{"grace_seconds": 0} | settings.pop("repair", {}))
+        self.world = World(None if as_it_was is None else as_it_was[0], backend=backend, repair=repair, **settings)
+        if as_it_was is not None:
+            self.world.clock.now = as_it_was[1]
+            return
         for number in range(recordings):
             self.add(f"recording-{number}")
         self.db.work()
         self.db.repairer.check()
+
+    def saved(self) -> tuple[Saved, int]:
+        """The library and its time."""
+        return self.world.save(), self.world.clock.now
 
     def close(self) -> None:
         """Remove the library. Fine to call twice."""

@@ -176,13 +176,14 @@ def test_it_dies_between_any_two_steps(make: Callable[..., Damaged], damage: str
         return library
 
     library = prepared()
+    as_it_was = library.saved()
     library.world.processes[0].arm(10_000, die)
     library.db.repairer.run(vectors=True)
     points = len(library.world.processes[0].points)
     library.world.processes[0].calm()
     assert points > 20
     for at in range(first, points + 1, 3):
-        library = prepared()
+        library = make(as_it_was=as_it_was)
         library.world.may_act_inside = True
         library.world.processes[0].arm(at, die)
         with suppress(SimulatedCrash):

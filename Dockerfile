@@ -1,4 +1,4 @@
-# A worker for one library. Everything that must be kept is in /data: the catalog, the index, and the models of the hub.
+# The service of one library. Everything that must be kept is in /data: the catalog, the index, and the models of the hub.
 # The packages are those of requirements.lock, by hash; with CUDA they take about 5 GB.
 
 FROM python:3.11-slim AS build
@@ -20,8 +20,9 @@ ENV PATH=/opt/speakerdb/bin:$PATH SPEAKERDB_DATA_DIR=/data HF_HOME=/data/hugging
 USER speakerdb
 WORKDIR /data
 VOLUME ["/data"]
-# SIGTERM ends the work after the current step; nothing is lost.
+# On SIGTERM it finishes what it does, or gives it back, within ten seconds; nothing is lost.
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=60s --timeout=30s --start-period=60s --retries=3 CMD ["speakerdb", "status", "--json"]
+EXPOSE 8765
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8765/v1/health', timeout=5)"]
 ENTRYPOINT ["speakerdb"]
-CMD ["work", "--forever"]
+CMD ["serve"]

@@ -17,16 +17,25 @@ from urllib.parse import urlsplit
 import pytest
 import sqlalchemy as sa
 import yaml
+from fastapi import FastAPI
 from typer.main import get_command
 
 from speakerdb.cli import main as door
-from speakerdb.settings import TOKEN_VARIABLES, ModelSettings, OpenSearchSettings, Settings, load_settings
+from speakerdb.settings import (
+    TOKEN_VARIABLES,
+    ApiSettings,
+    ModelSettings,
+    OpenSearchSettings,
+    Settings,
+    load_settings,
+)
 from speakerdb.testing.servers import downloads
 from speakerdb.testing.servers.opensearch import shared_settings
 
 VARIABLES = {f"SPEAKERDB_{name.upper()}" for name in Settings.model_fields} | {"SPEAKERDB_CONFIG"}
 VARIABLES |= {f"SPEAKERDB_MODELS__{name.upper()}" for name in ModelSettings.model_fields}
 VARIABLES |= {f"SPEAKERDB_OPENSEARCH__{name.upper()}" for name in OpenSearchSettings.model_fields}
+VARIABLES |= {f"SPEAKERDB_API__{name.upper()}" for name in ApiSettings.model_fields}
 OTHERS = {*TOKEN_VARIABLES, "HF_HOME", "PATH", "PYTHONUNBUFFERED"}
 
 
@@ -41,6 +50,27 @@ def check_command(words: list[str]) -> None:
         command, rest = command.commands[rest[0]], rest[1:]
     known = {name for parameter in command.params for name in parameter.opts}
     assert {word for word in rest if word.startswith("-")} <= known, words
+
+
+def check_health(words: list[str]) -> None:
+    """A line of Python that asks the route of liveness on the port that is listened on unless it is set."""
+    assert words[:2] == ["python", "-c"]
+    compile(words[2], "health", "exec")
+    (url,) = re.findall(r"http://[^']+", words[2])
+    parts = urlsplit(url)
+    assert (parts.hostname, parts.port) == ("127.0.0.1", ApiSettings().port)
+    assert parts.path in {route.path for route in _api_routes()}
+
+
+def _api_routes() -> Iterator[Any]:
+    from starlette.routing import Route
+
+    from speakerdb.api.app import PREFIX
+    from speakerdb.api.health import routes
+
+    app = FastAPI()
+    routes.add_to(app, PREFIX)
+    yield from (route for route in app.routes if isinstance(route, Route))
 
 
 def check_variables(names: set[str]) -> None:
@@ -68,7 +98,8 @@ def test_the_image_runs_verbs_that_exist(repository: Path) -> None:
     (default,) = (json.loads(rest) for rest in told(repository, "CMD"))
     check_command([*entry, *default])
     (health,) = told(repository, "HEALTHCHECK")
-    check_command(json.loads(health.partition(" CMD ")[2]))
+    check_health(json.loads(health.partition(" CMD ")[2]))
+    assert told(repository, "EXPOSE") == [str(ApiSettings().port)]
 
 
 def test_the_image_is_built_from_the_lock_and_names_no_other_registry(repository: Path) -> None:
@@ -126,27 +157,28 @@ def compose(repository: Path, name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["docker-compose.yml", "deploy/embedded.yml"])
 def test_the_compose_files_name_what_exists(repository: Path, name: str) -> None:
     project = compose(repository, name)
-    worker = project["services"]["worker"]
-    check_command(["speakerdb", *worker["command"]])
-    kind, *health = worker["healthcheck"]["test"]
+    service = project["services"]["speakerdb"]
+    check_command(["speakerdb", *service["command"]])
+    kind, *health = service["healthcheck"]["test"]
     assert kind == "CMD"
-    check_command(health)
-    check_variables({variable for variable in worker["environment"] if variable != "PGPASSWORD"})
-    assert (repository / "deploy" / worker["build"] / "Dockerfile").is_file()
-    mounts = {target.partition(":")[0]: source for source, target in (_mount(v) for v in worker["volumes"])}
-    assert mounts[worker["environment"]["SPEAKERDB_DATA_DIR"]] in project["volumes"]
-    assert worker["environment"]["SPEAKERDB_MEDIA_ROOTS"] in mounts
-    assert any(volume.endswith(":/media:ro") for volume in worker["volumes"]), "media are only read"
-    assert worker["read_only"] is True
-    assert worker["cap_drop"] == ["ALL"]
+    check_health(health)
+    assert service["ports"] == [f"127.0.0.1:${{PORT:-{ApiSettings().port}}}:{ApiSettings().port}"], "this machine only"
+    check_variables({variable for variable in service["environment"] if variable != "PGPASSWORD"})
+    assert (repository / "deploy" / service["build"] / "Dockerfile").is_file()
+    mounts = {target.partition(":")[0]: source for source, target in (_mount(v) for v in service["volumes"])}
+    assert mounts[service["environment"]["SPEAKERDB_DATA_DIR"]] in project["volumes"]
+    assert service["environment"]["SPEAKERDB_MEDIA_ROOTS"] in mounts
+    assert any(volume.endswith(":/media:ro") for volume in service["volumes"]), "media are only read"
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
 
 
 def test_the_servers_are_reached_by_nobody_else_and_have_no_password_that_is_known(repository: Path) -> None:
     project = compose(repository, "docker-compose.yml")
     assert project["networks"]["servers"] == {"internal": True}
     for name, service in project["services"].items():
-        assert "ports" not in service, f"{name} would be reached from other machines"
-        if name != "worker":
+        if name != "speakerdb":
+            assert "ports" not in service, f"{name} would be reached from other machines"
             assert service["networks"] == ["servers"]
         for variable, value in service["environment"].items():
             if "PASSWORD" in variable:
@@ -155,10 +187,12 @@ def test_the_servers_are_reached_by_nobody_else_and_have_no_password_that_is_kno
 
 def test_every_server_is_waited_for_and_keeps_its_data(repository: Path) -> None:
     project = compose(repository, "docker-compose.yml")
-    servers = {name: service for name, service in project["services"].items() if name != "worker"}
+    servers = {name: service for name, service in project["services"].items() if name != "speakerdb"}
     started = {name for name, service in servers.items() if "profiles" not in service}
     assert {name for name in servers if name not in started} == {"opensearch-2", "opensearch-3"}
-    assert project["services"]["worker"]["depends_on"] == {name: {"condition": "service_healthy"} for name in started}
+    assert project["services"]["speakerdb"]["depends_on"] == {
+        name: {"condition": "service_healthy"} for name in started
+    }
     for name, service in servers.items():
         assert service["healthcheck"]["test"]
         assert any(volume.startswith(f"{name}:") for volume in service["volumes"])
@@ -178,13 +212,13 @@ THREE = {
 
 
 @pytest.mark.parametrize(("variables", "nodes"), [({}, 1), (THREE, 3)], ids=["one node", "three nodes"])
-def test_the_worker_is_led_to_the_servers_that_are_there(
+def test_the_service_is_led_to_the_servers_that_are_there(
     repository: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], nodes: int
 ) -> None:
     text = (repository / "docker-compose.yml").read_text(encoding="utf-8")
     assert all(f"{name}={value}" in text for name, value in variables.items())
     project = compose(repository, "docker-compose.yml")
-    environment = project["services"]["worker"]["environment"]
+    environment = project["services"]["speakerdb"]["environment"]
     for name, value in environment.items():
         if name.startswith("SPEAKERDB_"):
             monkeypatch.setenv(name, given(value, variables))
@@ -256,7 +290,7 @@ def unit(repository: Path) -> dict[str, dict[str, list[str]]]:
     return sections
 
 
-def test_the_unit_starts_the_worker_and_settles_when_it_is_stopped(repository: Path) -> None:
+def test_the_unit_starts_the_service_and_settles_when_it_is_stopped(repository: Path) -> None:
     sections = unit(repository)
     assert set(sections) == {"Unit", "Service", "Install"}
     service = sections["Service"]

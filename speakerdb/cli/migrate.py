@@ -14,7 +14,7 @@ from speakerdb.cli.output import plural
 from speakerdb.cli.session import JsonFlag, Session, WhyOption, YesFlag
 from speakerdb.cli.show import lag_text, say, show_gates, show_migration, show_preflight, show_swap, show_work
 from speakerdb.errors import GateFailed, InvalidInput, NoMigration, PreflightFailed
-from speakerdb.reports import GateReport, MigrationView, Preflight, WorkReport
+from speakerdb.reports import GateReport, MigrationView, Preflight, SourceLag, WorkReport
 
 if TYPE_CHECKING:
     from speakerdb.catalog.choosing import Part
@@ -212,10 +212,11 @@ def rollback(
     """Let the source generation serve again. Asks first, and says what would be missing."""
     session = Session.of(ctx, as_json)
     with session.open() as db:
-        view = _required(db)
-        if view.lag is not None and view.lag.any:
-            session.note(f"{view.source} is behind: {lag_text(view.lag)}. {_behind(view, now=now)}")
-        session.confirm(f"Let {view.source} serve again instead of {view.serving}?", yes=yes)
+        view = db.migration() if yes else _required(db)
+        if view is not None and view.lag is not None and view.lag.any:
+            session.note(f"{view.source} is behind: {lag_text(view.lag)}. {_behind(view.lag, now=now)}")
+        if view is not None:
+            session.confirm(f"Let {view.source} serve again instead of {view.serving}?", yes=yes)
         try:
             swap = db.rollback(now=now)
         except GateFailed as error:
@@ -226,17 +227,16 @@ def rollback(
     session.result(swap, show_swap)
 
 
-def _behind(view: MigrationView, *, now: bool) -> str:
+def _behind(lag: SourceLag, *, now: bool) -> str:
     """What that means for who rolls back."""
-    assert view.lag is not None
-    documents = "" if not view.lag.documents_waiting else (
+    documents = "" if not lag.documents_waiting else (
         "Documents are written after the alias has moved. " if now else "Documents are written first. "
     )  # fmt: skip
-    if not view.lag.speakers:
+    if not lag.speakers:
         return f"{documents}Nobody would be missing."
-    retry = " after `speakerdb migrate retry`" if view.lag.recordings_failed else ""
+    retry = " after `speakerdb migrate retry`" if lag.recordings_failed else ""
     return (
-        f"{documents}Nobody finds {plural(view.lag.speakers, 'speaker')} until {view.source} has them too:"
+        f"{documents}Nobody finds {plural(lag.speakers, 'speaker')} until {lag.generation} has them too:"
         f" `speakerdb work`{retry} extracts them, before the roll-back or after it."
     )
 

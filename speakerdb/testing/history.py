@@ -97,8 +97,8 @@ class Actor:
         self._file: IO[str] = (folder / f"{name}.jsonl").open("a", encoding="utf-8")
         self._number = 0
 
-    def ask(self, op: str, act: Callable[[], Values | None], **args: Any) -> Answer:
-        """Do it, with what is asked and what is told written down; how it was answered.
+    def ask(self, op: str, act: Callable[[], object], **args: Any) -> Answer:
+        """Do it, with what is asked and what is told (a dict that it returns) written down; how it was answered.
 
         A refusal is an error that says that nothing was done; a back end that does not answer says nothing.
         """
@@ -107,7 +107,8 @@ class Actor:
         code = None
         told: Values = {}
         try:
-            told = act() or {}
+            returned = act()
+            told = returned if isinstance(returned, dict) else {}
             answer: Answer = "acknowledged"
         except (BackendError, LeaseLost) as error:
             answer, code = "unknown", error.code

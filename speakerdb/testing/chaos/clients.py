@@ -13,7 +13,7 @@ from speakerdb.errors import SpeakerDBError
 from speakerdb.reports import MatchResult
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import silence
-from speakerdb.testing.history import Actor, Values
+from speakerdb.testing.history import Actor
 from speakerdb.types import Kind, Turn
 
 RECORDINGS = 8
@@ -102,7 +102,7 @@ class Client:
         self._actor.ask("match", act, speaker=speaker)
 
     def _ask(self, op: str, act: Callable[[], Any], **args: Any) -> None:
-        self._actor.ask(op, _silent(act), **args)
+        self._actor.ask(op, act, **args)
 
     def _speaker(self) -> str:
         return self._one([view.id for view in self._db.speakers()])
@@ -141,7 +141,7 @@ class Operator:
 
     def rebuild(self, generation: str) -> None:
         """Build an index again."""
-        self._actor.ask("rebuild", _silent(lambda: self._db.rebuild_index(generation)), generation=generation)
+        self._actor.ask("rebuild", lambda: self._db.rebuild_index(generation), generation=generation)
 
     def _move(self) -> None:
         db, found = self._db, self._db.migration()
@@ -149,7 +149,7 @@ class Operator:
         if found is None or state in (State.CANCELLED, State.ROLLED_BACK, State.RETIRED):
             serving = db.serving.resolve(fresh=True).generation.name
             target = next(name for name in sorted(db.generations) if name != serving)
-            self._actor.ask("start", _silent(lambda: db.start_migration(target, force=True)), target=target)
+            self._actor.ask("start", lambda: db.start_migration(target, force=True), target=target)
             return
         source, target = found.source, found.target
         at_once = lambda: db.rollback(now=True)  # noqa: E731
@@ -160,7 +160,7 @@ class Operator:
         forward = state in (State.RUNNING, State.FINALIZING)
         move = self._chance.choice(["finalize"] * 5 + ["cancel"] if forward else ["rollback", "rollback-now", "retire"])
         act, args = moves[move]
-        self._actor.ask(move.removesuffix("-now"), _silent(act), **args)
+        self._actor.ask(move.removesuffix("-now"), act, **args)
 
 
 def content_of(unique: int, chance: random.Random) -> dict[str, float]:
@@ -169,7 +169,7 @@ def content_of(unique: int, chance: random.Random) -> dict[str, float]:
     return seconds | {label: length for label, length in (("C", 4.0), ("D", 0.5)) if chance.random() < 0.5}
 
 
-def told_of(result: MatchResult) -> Values:
+def told_of(result: MatchResult) -> dict[str, Any]:
     """What an answer named."""
     return {
         "generation": result.generation,
@@ -178,10 +178,3 @@ def told_of(result: MatchResult) -> Values:
             for m in result.matches
         ],
     }
-
-
-def _silent(act: Callable[[], Any]) -> Callable[[], None]:
-    def done() -> None:
-        act()
-
-    return done

@@ -20,6 +20,7 @@ from speakerdb.testing.chaos.fates import Fate
 Play: TypeAlias = Literal["service", "client", "operator"]
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTEST_FAMILY", "OMP_NUM_THREADS", "HF_HOME", "HF_HUB_OFFLINE")
 _PATIENCE = 60.0
+SERVE = ("serve", "--no-api", "--log", "json")
 
 
 class Zygote:
@@ -72,10 +73,9 @@ class Process:
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    def hide(self, locks: Path) -> None:
-        """From now on nobody can see that it dies, as on another machine."""
-        for lock in locks.glob(f"{self.pid}-*.lock"):
-            lock.unlink(missing_ok=True)
+    def said(self) -> str:
+        """What it has logged and printed."""
+        return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
 
     def fates(self) -> list[str]:
         """What its points have done to it: kind and point, each."""
@@ -108,15 +108,15 @@ class Processes:
         *,
         fates: Sequence[Fate] | None = None,
         longest: int = 400,
-        args: Sequence[str] = (),
+        args: Sequence[str] = SERVE,
     ) -> Process:
         """One more of a role. Its fates are drawn from the seed unless they are given; `longest` is how many points it passes
-        at most before the next."""
+        at most before the next. `args` are the words of the command line that a service is, or another verb."""
         number = len(self.started)
         name = f"{role}-{number}"
         process = Process(role, name, 0, self._folder / "logs" / name, self._folder / "fates" / name)
         job: dict[str, object] = {
-            "play": play, "args": ["serve", "--no-api", "--log", "json", *args], "name": name, "number": number,
+            "play": play, "args": list(args), "name": name, "number": number,
             "seed": f"{self._seed}/{name}", "longest": longest, "folder": str(self._folder), "env": self._env,
             "log": str(process.log), "told": str(process.told), "clock": str(self.clock), "history": str(self.history),
         }  # fmt: skip

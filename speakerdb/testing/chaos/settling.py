@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 import numpy as np
@@ -16,7 +16,7 @@ from speakerdb.service import SpeakerDB
 from speakerdb.settings import Settings
 from speakerdb.testing import invariants
 from speakerdb.testing.chaos.looking import Looking
-from speakerdb.testing.chaos.processes import Processes
+from speakerdb.testing.chaos.processes import Process, Processes
 from speakerdb.testing.factories import FakeExecutor, fake_vector
 from speakerdb.testing.history import Actor
 from speakerdb.testing.history_check import Violation
@@ -44,7 +44,7 @@ def settle(processes: Processes, driver: Actor, looking: Looking, settings: Sett
     with closing(_opened(processes, settings)) as db:
         _mend_by_hand(db, driver, looking)
         services = [processes.start("service", f"last{n}", fates=()) for n in range(2)]
-        left = _comes_to_rest(looking)
+        left = _comes_to_rest(looking, services)
         for service in services:
             service.send(signal.SIGTERM)
         until = time.monotonic() + PATIENCE
@@ -84,7 +84,7 @@ def _mend_by_hand(db: SpeakerDB, driver: Actor, looking: Looking) -> None:
     until = time.monotonic() + PATIENCE
     while gone := [name for name in db.serving.live() if not looking.serves(name)]:
         for name in gone:
-            driver.ask("rebuild", lambda name=name: _rebuild(db, name), generation=name)  # type: ignore[misc]
+            driver.ask("rebuild", lambda name=name: db.rebuild_index(name), generation=name)  # type: ignore[misc]
         if time.monotonic() > until:
             break
         time.sleep(POLL_SECONDS)
@@ -93,15 +93,12 @@ def _mend_by_hand(db: SpeakerDB, driver: Actor, looking: Looking) -> None:
         db.resume()
 
 
-def _rebuild(db: SpeakerDB, name: str) -> None:
-    db.rebuild_index(name)
-
-
-def _comes_to_rest(looking: Looking) -> list[str]:
-    """Wait until nothing is queued, undecided or behind; what still is, where that never comes."""
+def _comes_to_rest(looking: Looking, services: Sequence[Process]) -> list[str]:
+    """Wait until all have started, and nothing is queued, undecided or behind; what still is, where that never comes."""
     until = time.monotonic() + PATIENCE
     while True:
-        left = [
+        left = [f"{service.name} has not started" for service in services if "service-started" not in service.said()]
+        left += [
             f"{what}: {[row[0] for row in rows[:5]]} and {len(rows)} in all"
             for what, query in (("undecided", _UNDECIDED), ("queued", _QUEUED), ("waiting", _WAITING))
             if (rows := looking.rows(query))

@@ -47,12 +47,12 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a record: `at` (UTC), `level`, `logger`, `event`, and the event's own fields."""
+    """One JSON object a record: `time` (UTC), `level`, `logger`, `event`, and the event's own fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         found: dict[str, Any] = {
-            "at": f"{at}.{int(record.msecs):03d}Z", "level": record.levelname.lower(), "logger": record.name,
+            "time": f"{at}.{int(record.msecs):03d}Z", "level": record.levelname.lower(), "logger": record.name,
         }  # fmt: skip
         found |= self._said(record)
         if record.exc_info is not None and record.exc_info[0] is not None:

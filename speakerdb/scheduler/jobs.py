@@ -117,7 +117,7 @@ class Job:
             self.met(error)
         except Exception as error:  # noqa: BLE001  the last door: what nobody foresaw is told, and the others go on
             after = "failing"
-            self._stand(UNFORESEEN, f"{type(error).__name__}: {error}", transient=False, at=places(error))
+            self._stand(UNFORESEEN, f"{type(error).__name__}: {error}", transient=False, where=places(error))
         finally:
             self._state = after
 
@@ -127,7 +127,7 @@ class Job:
 
     def met(self, error: SpeakerDBError) -> None:
         """The step met an error; called from inside of one that goes on in spite of it."""
-        self._stand(error.code, error.message, transient=error.transient, at="")
+        self._stand(error.code, error.message, transient=error.transient, where="")
 
     def recovered(self) -> None:
         """What the step had met is over."""
@@ -152,7 +152,7 @@ class Job:
         self._succeeded = _now()
         self._counter.job_ran(self.name, self._clock() - began)
 
-    def _stand(self, code: str, message: str, *, transient: bool, at: str) -> None:
+    def _stand(self, code: str, message: str, *, transient: bool, where: str) -> None:
         new = self._error is None or self._error[0] != code
         longest = TRANSIENT_DELAY_SECONDS if transient else DELAY_SECONDS
         self._delay = min(longest, max(FIRST_DELAY_SECONDS, 2 * self._delay))
@@ -161,7 +161,9 @@ class Job:
             self._error = (code, message, _now())
             self._transient = transient
             level = logging.WARNING if transient else logging.ERROR
-            logger.log(level, "job-failed job=%s code=%s transient=%s at=%s", self.name, code, transient, at or "-")
+            logger.log(
+                level, "job-failed job=%s code=%s transient=%s where=%s", self.name, code, transient, where or "-"
+            )
         elif self._error is not None:
             self._error = (code, message, self._error[2])
         self._count(code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
 import socket
 from pathlib import Path
@@ -86,7 +87,7 @@ def test_a_line_of_json_has_the_event_and_its_fields() -> None:
     line = json.loads(
         JsonLines().format(record("job-failed job=%s code=%s seconds=%.1f ok=%s", "work", "x", 1.25, True))
     )
-    assert line.pop("at").endswith("Z")
+    assert line.pop("time").endswith("Z")
     assert line == {
         "level": "info", "logger": "speakerdb.test", "event": "job-failed", "job": "work", "code": "x", "seconds": 1.25,
         "ok": True,
@@ -127,3 +128,5 @@ def test_every_line_that_the_service_logs_is_an_event_with_fields(repository: Pa
                 template = node.args[1 if node.func.attr == "log" else 0]
                 assert isinstance(template, ast.Constant), f"{path.name}:{node.lineno}"
                 assert _TEMPLATE.fullmatch(template.value), f"{path.name}:{node.lineno}: {template.value}"
+                fields = set(re.findall(r" (\w+)=", template.value))
+                assert not fields & {"time", "level", "logger", "event"}, "every line of JSON has these by itself"

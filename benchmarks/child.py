@@ -79,6 +79,40 @@ def project(folder: Path) -> dict[str, float]:
     return {"written": written, "peak": peak}
 
 
+def repair_check(folder: Path) -> dict[str, float]:
+    """Seconds of a cheap check of a library in sync (the middle of several), what it compared one by one, and the peak."""
+    from benchmarks.libraries import null_executor
+    from benchmarks.repairing import settings
+    from speakerdb.service import SpeakerDB
+
+    asked = json.loads((folder / "repair.json").read_text())
+    seconds, compared = [], 0
+    with SpeakerDB.open(settings(folder, asked["more"]), executor=null_executor()) as db:
+        for _ in range(asked["times"]):
+            begun = time.perf_counter()
+            compared += db.repairer.check().generations[0].plan.compared
+            seconds.append(time.perf_counter() - begun)
+    return {"check": sorted(seconds)[len(seconds) // 2], "compared": compared, "peak": _resident("VmHWM")}
+
+
+def repair_drift(folder: Path) -> dict[str, float]:
+    """Seconds until drift is found and planned, and until it is mended and read back; what was found, and the peak."""
+    from benchmarks.libraries import null_executor
+    from benchmarks.repairing import settings
+    from speakerdb.service import SpeakerDB
+
+    asked = json.loads((folder / "repair.json").read_text())
+    with SpeakerDB.open(settings(folder, asked["more"]), executor=null_executor()) as db:
+        begun = time.perf_counter()
+        plan = db.repairer.plan().generations[0]
+        planned = time.perf_counter()
+        report = db.repairer.run()
+        ended = time.perf_counter()
+    assert report.generations[0].written == plan.found["missing"]
+    peak = _resident("VmHWM")
+    return {"plan": planned - begun, "mend": ended - planned, "missing": plan.found["missing"], "peak": peak}
+
+
 def _resident(name: str) -> float:
     """This process's resident memory in MiB: now (VmRSS), or at most so far (VmHWM).
 
@@ -95,6 +129,13 @@ def _resident(name: str) -> float:
 if __name__ == "__main__":
     print(
         json.dumps(
-            {"opening": opening, "drain": drain, "bring": bring, "project": project}[sys.argv[1]](Path(sys.argv[2]))
+            {
+                "opening": opening,
+                "drain": drain,
+                "bring": bring,
+                "project": project,
+                "repair_check": repair_check,
+                "repair_drift": repair_drift,
+            }[sys.argv[1]](Path(sys.argv[2]))
         )
     )

@@ -9,10 +9,11 @@ from typing import Any
 
 from opensearchpy import OpenSearch
 
-from benchmarks import bringing, nearest, opening, projecting, searching, sound, swapping, working
+from benchmarks import bringing, nearest, opening, projecting, repairing, searching, serving, sound, swapping, working
 from benchmarks.libraries import null_executor, settings, voices
 from benchmarks.report import Row, document, machine
 from benchmarks.servers import Engines, engines
+from benchmarks.serving import ServingSizes
 from speakerdb.service import SpeakerDB
 
 
@@ -29,6 +30,9 @@ class ServerSizes:
     swaps: int
 
 
+SERVING = ServingSizes(10_000, 301, 100)
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """How much is measured."""
@@ -42,11 +46,23 @@ class Sizes:
     sound_seconds: float
     library: tuple[int, ...] = (1_000, 10_000)
     servers: ServerSizes = ServerSizes(3_000, 3, 100_000, 201, 2_000, 10_000, 8)
+    serving: ServingSizes = SERVING
+    repair: tuple[int, ...] = (10_000, 1_000_000)
 
 
 FULL = Sizes(10_000, (1_000, 10_000, 50_000), (1_000, 10_000, 100_000), 101, 7, 5, 1800.0)
 QUICK = Sizes(
-    1_000, (200, 1_000), (1_000, 4_000), 31, 5, 2, 120.0, (200, 1_000), ServerSizes(500, 2, 12_000, 51, 200, 400, 4)
+    1_000,
+    (200, 1_000),
+    (1_000, 4_000),
+    31,
+    5,
+    2,
+    120.0,
+    (200, 1_000),
+    ServerSizes(500, 2, 12_000, 51, 200, 400, 4),
+    ServingSizes(2_000, 101, 20),
+    (2_000, 20_000),
 )
 
 
@@ -69,6 +85,15 @@ def run(folder: Path, *, quick: bool, parts: Sequence[str], sizes: Sizes | None 
     if "sound" in parts:
         rows += sound.decoding(folder, sizes.sound_seconds)
         rows += sound.extraction(folder, sizes.sound_seconds)
+    if "serving" in parts:
+        (folder / "serving").mkdir()
+        rows += serving.serving(folder / "serving", sizes.serving)
+    if "repair" in parts:
+        rows += repairing.embedded(folder / "repair", sizes.repair, times=3)
+        with engines() as found:
+            about["servers"] = None if found is None else found.versions
+            if found is not None:
+                rows += repairing.on_servers(folder / "repair", found, sizes.repair, times=3)
     if "servers" in parts:
         with engines() as found:
             about["servers"] = None if found is None else found.versions

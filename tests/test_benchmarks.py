@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import libraries, nearest, report, servers, sound, swapping
+from benchmarks import libraries, nearest, report, servers, serving, sound, swapping
 from benchmarks.run import ServerSizes, Sizes, on_servers, run
 from benchmarks.searching import plain_search
 from speakerdb.service import SpeakerDB
@@ -64,6 +64,14 @@ def test_decoding_is_measured(tmp_path: Path) -> None:
     rows = sound.decoding(tmp_path, 14.0, times=1)
     assert [row.goal for row in rows] == [None, None]
     assert all(row.value > 0 for row in rows)
+
+
+def test_serving_is_measured(tmp_path: Path) -> None:
+    rows = serving.serving(tmp_path, serving.ServingSizes(20, 2, 2))
+    assert sum(row.goal is not None for row in rows) == 3
+    errors = next(row for row in rows if "errors" in row.name)
+    assert (errors.value, errors.holds) == (0, True)
+    assert all(row.value > 0 for row in rows if row.goal is None)
 
 
 def test_a_bound_is_judged_from_its_side() -> None:

@@ -21,8 +21,6 @@ NORM_TOLERANCE = 1e-3
 """How far from 1 the norm of a vector may be that was stored in float32."""
 FIRST_DELAY, LONGEST_DELAY = 60.0, 86_400.0
 """Seconds that something stays in quarantine after its first attempt, and after its tenth or a hundredth."""
-HORIZON = 3_600_000_000
-"""Microseconds. A version that lies further ahead of the clock than this is not of a change that was just made."""
 
 
 class Drift(StrEnum):
@@ -98,14 +96,17 @@ class When:
     """The instants (microseconds) that one comparison goes by."""
 
     now: int
+    """Before anything was read."""
+    read: int
+    """After the rows were read that are being judged."""
     grace: int
     tombstones_before: int
     """Tombstones of versions below this one are not needed any more."""
 
     def is_young(self, version: int) -> bool:
-        """Whether a row was changed so lately that it is left alone. Nothing is so young that it lies in the far future:
-        such a version was made to be above another one, or the clock went back."""
-        return self.now - self.grace < version <= self.now + HORIZON
+        """Whether a row was changed so lately that it is left alone. What lies in the future is of no known age: it was made
+        to be above another version, or the clock went back."""
+        return self.now - self.grace < version <= self.read
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from speakerdb.catalog import repair_log, repairs
 from speakerdb.catalog.catalog import Catalog
@@ -91,6 +91,7 @@ class Comparison:
         while True:
             with self.catalog.read() as tx:
                 page = repairs.stated_page(tx, name, dimension, after=after, until=until, limit=PAGE, buckets=buckets)
+            self._was_read()
             yield from page
             if len(page) < PAGE:
                 return
@@ -144,8 +145,12 @@ class Comparison:
             held = self.index.fetch(self.concrete, part)
             with self.catalog.read() as tx:
                 stated = repairs.stated_by_id(tx, self.generation.name, self.generation.dimension, part)
+            self._was_read()
             for id in part:
                 yield id, stated.get(id), held.get(id)
+
+    def _was_read(self) -> None:
+        self.when = replace(self.when, read=self.catalog.now())
 
     def _judged(self, want: Stated | None, have: Document | None) -> Finding | Standing:
         return judge(want, have, self.when, self.generation.dimension)

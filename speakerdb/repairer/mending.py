@@ -23,7 +23,7 @@ BATCH = 500
 LEARN = 4000
 NOT_MENDED = "not-mended"
 """The code of what was written again and still differs."""
-_SETTLED = When(0, 0, 0)
+_SETTLED = When(0, 0, 0, 0)
 """Judges what is there now: nothing is young, and no tombstone is old."""
 
 

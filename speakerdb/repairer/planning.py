@@ -100,7 +100,7 @@ class Planning:
         buckets = None if held is None else differing(sums, held)
         # Never the newest row of all: by its version a database that is an older copy is known.
         tombstones = min(now - int(self._settings.tombstone_days * repair_log.DAY), sums.newest)
-        when = When(now, int(self._settings.grace_seconds * 1e6), tombstones)
+        when = When(now, now, int(self._settings.grace_seconds * 1e6), tombstones)
         comparison = Comparison(self._catalog, self._index, generation, info.name, when, pulse, library=ask.library)
         draft = Draft(GenerationPlan(generation.name, info.name, ask.kind), comparison, newest=info.newest)
         try:

@@ -13,7 +13,7 @@ from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.leases import Lease
 from speakerdb.catalog.repair_log import Cursor, Ended
 from speakerdb.core.drift import FORCES
-from speakerdb.errors import ConfigurationError, InvalidInput, LeaseLost, SpeakerDBError
+from speakerdb.errors import ConfigurationError, IndexMissing, InvalidInput, LeaseLost, SpeakerDBError
 from speakerdb.index.port import VectorIndex
 from speakerdb.migrator import Serving
 from speakerdb.projector import Projector
@@ -68,6 +68,7 @@ class Repairer:
         self._catalog = catalog
         self._generations = generations
         self._settings = settings
+        self._serving = serving
         self._planning = Planning(catalog, index, serving, settings)
         self._mending = Mending(catalog, index, projector)
         self._who = who
@@ -170,6 +171,7 @@ class Repairer:
             run = repair_log.begin(tx, name, ask.kind, lease.epoch, who, why, self._catalog.now())
         outcome = Outcome()
         plan = GenerationPlan(name, None, ask.kind)
+        before = self._serving.index_of(generation)
         try:
             draft = self._planning.draft(generation, ask, lambda count: self._may_compare(lease, name, count, watch))
             try:
@@ -186,6 +188,11 @@ class Repairer:
                     )
                 state: RunState = "stopped" if watch.stop() or draft.cut_short or outcome.interrupted else "done"
                 return self._finish(lease, run, draft, ask, outcome, state, why)
+            except IndexMissing:
+                if self._serving.index_of(generation) == before:
+                    raise
+                outcome.interrupted = "its index was replaced meanwhile"
+                return self._finish(lease, run, draft, ask, outcome, "stopped", why)
             finally:
                 draft.close()
         except (Exception, KeyboardInterrupt) as error:

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from speakerdb.catalog.vectors import tombstone
 from speakerdb.core.digests import bucket_of, digest_of
-from speakerdb.core.drift import HORIZON, Finding, Scene, Stated, Sums, When, brakes, differing, is_sound, judge
+from speakerdb.core.drift import Finding, Scene, Stated, Sums, When, brakes, differing, is_sound, judge
 from speakerdb.core.pooling import content_hash
 from speakerdb.testing.factories import fake_vector
 from speakerdb.types import Document, Kind
 
 VECTOR = fake_vector("one", 4)
 LIVE = Document("x", 50, content_hash(VECTOR, "speaker", "lib", "rec", None), Kind.SPEAKER, "lib", "rec", None, VECTOR)
-WHEN = When(now=1000, grace=100, tombstones_before=40)
+WHEN = When(now=1000, read=1500, grace=100, tombstones_before=40)
 
 
 def stated(document: Document = LIVE, **fields: object) -> Stated:
@@ -63,8 +63,8 @@ OLD = tombstone("x", 30, Kind.SPEAKER, "lib")
         (stated(indexed_version=40, rejection="no"), None, ("rejected", "quarantine")),
         (stated(replace(LIVE, version=901)), None, "young"),
         (stated(replace(LIVE, version=900)), None, ("missing", "rewrite")),
-        (stated(replace(LIVE, version=1000 + HORIZON)), None, "young"),
-        (stated(replace(LIVE, version=1001 + HORIZON)), None, ("missing", "rewrite")),
+        (stated(replace(LIVE, version=1500)), None, "young"),
+        (stated(replace(LIVE, version=1501)), None, ("missing", "rewrite")),
         (None, LIVE, ("orphaned", "bury")),
         (None, DEAD, ("tombstone", "adopt")),
         (None, OLD, ("tombstone", "purge")),

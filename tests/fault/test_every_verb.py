@@ -66,6 +66,15 @@ class Day:
         yield "explain", lambda: [self.speaker()], 0
         yield "explain", lambda: [self.recording("talk01")], 0
         yield "plot", lambda: ["speech", "--out", self.cli.folder / "speech.svg"], 0
+        yield "lease list", nothing, 0
+        yield "token create", lambda: ["uploader", "--role", "operator", "--days", "30", "--why", "to upload"], 0
+        yield "token list", nothing, 0
+        yield "token revoke", lambda: [self.cli.ok("token", "list")[0]["id"], "--yes", "--why", "not needed"], 0
+        yield "live set", lambda: ["quiet_hours", "22:00-06:00", "--why", "the editors sleep"], 0
+        yield "live show", nothing, 0
+        yield "live clear", lambda: ["quiet_hours"], 0
+        yield "alias show", nothing, 0
+        yield "alias set", lambda: ["v3", "--why", "to be sure", "--yes"], 0
         yield "media check", nothing, 0
         yield "media relocate", lambda: [self.media, self._moved()], 0
         yield "media accept", lambda: [self.recording("talk00"), "--yes"], 0
@@ -124,6 +133,7 @@ ELSEWHERE = {
     "doctor": "tests/doctor",
     "index import": "tests/adoption, of an index whose database was lost",
     "index adopt": "tests/adoption, of another application's index",
+    "lease break": "tests/leases, from a process that holds one",
     "models fetch": "tests/models, with a hub that is not one",
     "models pack": "tests/models",
     "models install": "tests/models",

@@ -22,7 +22,7 @@ ifneq ($(STANDS),1)
 .PHONY: .venv/.complete
 endif
 
-.PHONY: help env demo test servers lint types bench docs reference clean lock
+.PHONY: help env demo test servers lint types bench soak docs reference clean lock
 .DEFAULT_GOAL := help
 
 help:
@@ -33,6 +33,7 @@ help:
 	@echo "make lint    ruff and import-linter"
 	@echo "make types   mypy"
 	@echo "make bench   the benchmarks; writes benchmarks/results/latest.json"
+	@echo "make soak    services that are killed at 1,000 random points  (BACKEND=servers, POINTS=10000, SEED=...)"
 	@echo "make docs    the documentation as a site, in the folder site"
 	@echo "make reference   the pages of docs/reference, from the code"
 	@echo "make lock    bring requirements.lock up to pyproject.toml    (LOCK_ARGS=--upgrade for newer versions)"
@@ -109,6 +110,10 @@ types: env
 
 bench: env
 	@$(BIN)/python -m benchmarks
+
+# Goes on where it was ended: what a seed has met stands in benchmarks/results/soak.json.
+soak: env
+	@$(BIN)/python -m speakerdb.testing.chaos --points $(or $(POINTS),1000) --backend $(or $(BACKEND),files) --seed $(or $(SEED),1)
 
 # Strict: a link or an anchor that leads nowhere is an error.
 docs: env

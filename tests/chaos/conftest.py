@@ -26,7 +26,7 @@ def zygote() -> Iterator[Zygote]:
 @pytest.fixture
 def home(tmp_path: Path, backend: Backend) -> Iterator[Settings]:
     """A new library whose commits are kept."""
-    with library(tmp_path, backend, lease_seconds=1.0) as settings:
+    with library(tmp_path, backend) as settings:
         yield settings
 
 

@@ -57,7 +57,7 @@ class Outcome:
 
 
 @contextmanager
-def library(folder: Path, backend: Backend, *, lease_seconds: float = LEASE_SECONDS) -> Iterator[Settings]:
+def library(folder: Path, backend: Backend) -> Iterator[Settings]:
     """A new library for a run, with a short lease, and with the triggers that keep its commits."""
     data = folder / "data"
     data.mkdir(parents=True)
@@ -65,7 +65,7 @@ def library(folder: Path, backend: Backend, *, lease_seconds: float = LEASE_SECO
     schedule = ScheduleSettings(check_minutes=0.02, walk_hours=0.001)
     settings = fake_settings(
         data,
-        lease_seconds=lease_seconds,
+        lease_seconds=LEASE_SECONDS,
         fence_seconds=1.0,
         batch_recordings=3,
         schedule=schedule,

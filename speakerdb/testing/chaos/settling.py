@@ -27,6 +27,8 @@ LATER = 7200
 PATIENCE = 90.0
 """Seconds after which what should come to rest counts as hanging. Nothing is measured with it."""
 POLL_SECONDS = 0.05
+LONG = 60.0
+"""Seconds: the lease of who only looks on. A short one has a server end a transaction that stands still for a moment."""
 _UNDECIDED = "SELECT id FROM migrations WHERE state IN ('finalizing', 'rolling_back')"
 _QUEUED = (
     "SELECT w.recording_id FROM work_items w JOIN generations g ON g.name = w.generation"
@@ -69,10 +71,11 @@ def _opened(processes: Processes, settings: Settings) -> SpeakerDB:
     def clock() -> int:
         return time.time_ns() // 1000 + int(processes.clock.read_text())
 
+    patient = settings.model_copy(update={"lease_seconds": LONG})
     until = time.monotonic() + PATIENCE
     while True:
         try:
-            return SpeakerDB.open(settings, executor=FakeExecutor(), clock=clock, start=False)
+            return SpeakerDB.open(patient, executor=FakeExecutor(), clock=clock, start=False)
         except SpeakerDBError:  # a lease of somebody who cannot be seen to be dead has yet to expire
             if time.monotonic() > until:
                 raise

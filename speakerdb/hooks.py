@@ -114,7 +114,7 @@ class Hooks:
             if self._failed[1] < self._settings.attempts:
                 raise
             self._counter.hook_ran("passed-over")
-            logger.warning("hook-passed-over event=%d kind=%s attempts=%d", number, event["kind"], self._failed[1])
+            logger.warning("hook-passed-over number=%d kind=%s attempts=%d", number, event["kind"], self._failed[1])
             self._move(lease, number)
             return 0
         self._counter.hook_ran("delivered")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from speakerdb.cli.intake_view import run_intake
-from speakerdb.cli.live import run_work
+from speakerdb.cli.live import work_unless_another_does
 from speakerdb.cli.output import error_value, plural, print_error
 from speakerdb.cli.session import JsonFlag, Session, YesFlag
 from speakerdb.cli.show import say, show_added, show_work
@@ -125,7 +125,7 @@ def add(
             if not session.json:
                 _print_added(session, file, report)
         if now and len(errors) < len(files):
-            work, exit_code = run_work(session, db, again="Run `speakerdb work` to continue.")
+            work, exit_code = work_unless_another_does(session, db, again="Run `speakerdb work` to continue.")
     if errors:
         exit_code = errors[0].exit_code
     if session.json:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from speakerdb.cli.live import LINE_SECONDS, StopSignals, run_work
+from speakerdb.cli.live import LINE_SECONDS, StopSignals, work_unless_another_does
 from speakerdb.cli.output import clean, clock, facts, plural, table
 from speakerdb.cli.session import Session
 from speakerdb.cli.show import say, show_work
@@ -81,7 +81,7 @@ def run_intake(
                 paths, turns=turns, library_name=library, dry_run=dry_run, refused=refused, on_event=view, stop=stop
             )
         if now and not dry_run and not report.stopped and report.recordings > report.refused:
-            work, work_code = run_work(session, db, again="Run `speakerdb work` to continue.")
+            work, work_code = work_unless_another_does(session, db, again="Run `speakerdb work` to continue.")
     if session.json:
         session.result(_answer(report) | {"work": work}, lambda *_: None)
     else:

@@ -22,7 +22,7 @@ from speakerdb.cli.output import clean, clock, exit_code_of, span
 from speakerdb.cli.session import Session
 from speakerdb.cli.show import current_text, failed_text, speed_text
 from speakerdb.core.pace import Meter
-from speakerdb.errors import ModelUnavailable
+from speakerdb.errors import LeaseHeld, ModelUnavailable
 from speakerdb.reports import Progress, WorkEvent, WorkReport
 from speakerdb.reports.seeing import Pace
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from speakerdb.service import SpeakerDB
 
 LINE_SECONDS = 5.0
+WORK_LEASE = "work"
 SHOWN_RECORDINGS = 4
 
 
@@ -270,3 +271,16 @@ def run_work(
     if report.errors:
         return report, exit_code_of(report.errors[0].code)
     return report, ModelUnavailable.exit_code if report.unavailable else 0
+
+
+def work_unless_another_does(session: Session, db: SpeakerDB, *, again: str) -> tuple[WorkReport | None, int]:
+    """The same for a verb that has queued something: where a service works already, that is its work, and all is well."""
+    try:
+        return run_work(session, db, again=again)
+    except LeaseHeld as error:
+        if error.details.get("lease") != WORK_LEASE:
+            raise
+        session.note(
+            f"{clean(str(error.details['holder']))} works on the queue, and does this too: see `speakerdb status`."
+        )
+        return None, 0

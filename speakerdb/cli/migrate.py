@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speakerdb.cli.live import run_work
+from speakerdb.cli.live import work_unless_another_does
 from speakerdb.cli.output import plural
 from speakerdb.cli.session import JsonFlag, Session, WhyOption, YesFlag
 from speakerdb.cli.show import lag_text, say, show_gates, show_migration, show_preflight, show_swap, show_work
@@ -129,7 +129,8 @@ def start(
         if first is not None:
             session.note(f"Of what is queued, {plural(db.migrator.first(first), 'recording')} first.")
         if not detach:
-            work, exit_code = run_work(session, db, again=f"Run `speakerdb migrate start --to {to}` again to continue.")
+            again = f"Run `speakerdb migrate start --to {to}` again to continue."
+            work, exit_code = work_unless_another_does(session, db, again=again)
             view = db.migration()
     answer = {"preflight": preflight, "migration": view, "work": work}
     session.result(answer, lambda console, _: _show_started(console, work, view))

@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 from serve_kit import Place, wait_for
 
-from speakerdb.cli import serve
+from speakerdb.cli import serve, session
 from speakerdb.cli.logs import JsonLines, TextLines
 from speakerdb.cli.main import main
 from speakerdb.errors import ConfigurationError
 from speakerdb.reports.access import Role
 from speakerdb.service import SpeakerDB
+from speakerdb.settings import Settings
 from speakerdb.testing.factories import FakeExecutor, fake_settings
+from tests.synthetic_voices import make_recording
 
 
 @pytest.fixture
@@ -130,3 +132,22 @@ def test_every_line_that_the_service_logs_is_an_event_with_fields(repository: Pa
                 assert _TEMPLATE.fullmatch(template.value), f"{path.name}:{node.lineno}: {template.value}"
                 fields = set(re.findall(r" (\w+)=", template.value))
                 assert not fields & {"time", "level", "logger", "event"}, "every line of JSON has these by itself"
+
+
+def test_verbs_that_queue_something_leave_the_work_to_a_service_that_works(
+    db: SpeakerDB, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def open_service(settings: Settings, *, start: bool = True) -> SpeakerDB:
+        return SpeakerDB.open(fake_settings(tmp_path), executor=FakeExecutor(), start=start)
+
+    monkeypatch.setattr(session, "open_service", open_service)
+    made = make_recording(tmp_path, "talk", [("A", 1, 2.0), ("B", 2, 2.0)])
+    with db.catalog.holding("work"):
+        assert main(["add", str(made.path), "--now", "--id", "talk"]) == 0
+        assert main(["migrate", "start", "--to", "v4", "--force", "--yes", "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert "works on the queue, and does this too" in err
+        assert json.loads(out[out.index("{") :])["migration"]["state"] == "running"
+        assert main(["work"]) == 5, "whoever wants to work himself is told"
+    with db.catalog.holding("migration"):
+        assert main(["migrate", "finalize", "--yes"]) == 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
@@ -78,7 +77,7 @@ class House:
     async def call(self, function: Callable[..., T], *args: Any) -> T:
         """Run what blocks in a thread, in a turn. The context (on whose behalf) goes with it."""
         async with self.turn():
-            return await anyio.to_thread.run_sync(contextvars.copy_context().run, function, *args)
+            return await anyio.to_thread.run_sync(function, *args)
 
     async def caller(self, connection: HTTPConnection) -> Caller:
         """Who asks; and the log knows it."""

@@ -14,10 +14,33 @@ from speakerdb.api.app import create_app
 from speakerdb.service import SpeakerDB
 from speakerdb.settings import ApiSettings
 from speakerdb.testing.factories import FakeExecutor, fake_settings
+from tests.on_postgres import spare_databases
+
+__all__ = ["spare_databases"]
+
+
+ON_POSTGRESQL = ("test_api_people", "test_api_turns")
+"""What asks the database's order, its locks and its pool of connections runs on PostgreSQL too."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.module.__name__ in ON_POSTGRESQL and "catalogs" in metafunc.fixturenames:
+        kinds = ["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)]
+        metafunc.parametrize("catalogs", kinds, indirect=True)
 
 
 @pytest.fixture
-def make_api(tmp_path: Path) -> Iterator[Callable[..., Api]]:
+def catalogs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every library of a test has its catalog in an SQLite file, or in a database on PostgreSQL."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield
+        return
+    with request.getfixturevalue("spare_databases").as_catalogs(monkeypatch):
+        yield
+
+
+@pytest.fixture
+def make_api(tmp_path: Path, catalogs: None) -> Iterator[Callable[..., Api]]:
     """Opens a library and its API; settings of `api` may be given, and others of the library."""
     with ExitStack() as stack:
 

@@ -96,22 +96,25 @@ class Report:
 
     def __init__(self, path: Path, backend: str, seed: str, wanted: int) -> None:
         self._path = path
-        self._all: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"soaks": []}
-        soaks: list[dict[str, Any]] = self._all["soaks"]
-        found = [each for each in soaks if (each["backend"], each["seed"]) == (backend, seed)]
-        if not found:
-            found = [
-                {
-                    "backend": backend, "seed": seed, "runs": 0, "crash_points": 0, "seconds": 0.0, "points": {},
-                    "operations": {}, "samples": 0, "commits": 0, "violations": [], "versions": {},
-                }
-            ]  # fmt: skip
-            soaks += found
-        self._own = found[0]
+        self._known = {"backend": backend, "seed": seed}
+        fresh: dict[str, Any] = self._known | {
+            "runs": 0, "crash_points": 0, "seconds": 0.0, "points": {}, "operations": {}, "samples": 0, "commits": 0,
+            "violations": [],
+        }  # fmt: skip
+        self._own = next((each for each in self._kept() if self._is_own(each)), fresh)
         self._own["wanted"] = wanted
         self.versions: dict[str, str] = {
             "speakerdb": __version__, "python": platform.python_version(), "system": platform.system(),
         }  # fmt: skip
+
+    def _kept(self) -> list[dict[str, Any]]:
+        if not self._path.exists():
+            return []
+        kept: list[dict[str, Any]] = json.loads(self._path.read_text(encoding="utf-8"))["soaks"]
+        return kept
+
+    def _is_own(self, soak: dict[str, Any]) -> bool:
+        return self._known.items() <= soak.items()
 
     @property
     def points(self) -> int:
@@ -148,7 +151,9 @@ class Report:
         own["versions"] = self.versions
         self._path.parent.mkdir(parents=True, exist_ok=True)
         part = self._path.with_suffix(".part")
-        part.write_text(json.dumps(self._all, indent=1) + "\n", encoding="utf-8")
+        soaks = [*(each for each in self._kept() if not self._is_own(each)), own]
+        soaks.sort(key=lambda each: (each["backend"], each["seed"]))
+        part.write_text(json.dumps({"soaks": soaks}, indent=1) + "\n", encoding="utf-8")
         part.replace(self._path)
 
 

@@ -68,27 +68,30 @@ def main(argv: list[str]) -> int:
     """One soak; 1 where something was violated."""
     given = _parser().parse_args(argv)
     report = Report(given.report, given.backend, given.seed, given.points)
-    keep = Path(tempfile.mkdtemp(prefix="speakerdb-soak-"))
     print(f"{given.points} crash points on {given.backend}, seed {given.seed}; {report.points} are in {given.report}")
-    with backend_of(given.backend) as (backend, versions), Zygote() as zygote:
-        report.versions |= versions
-        while report.points < given.points:
-            number = report.runs
-            folder = keep / f"{given.backend}-{given.seed}-{number}"
-            folder.mkdir()
-            points = min(POINTS_A_RUN, given.points - report.points)
-            with library(folder, backend) as settings:
-                chaos = Chaos(zygote, folder, settings, f"{given.seed}/{number}", services=2 + number % 2)
-                outcome = chaos.run(points)
-            report.take(outcome)
-            _tell(given.points, report, outcome)
-            if outcome.violations:
-                print(f"  its history is in {folder}")
-            else:
-                shutil.rmtree(folder)
-    if not any(keep.iterdir()):
-        keep.rmdir()
+    if report.points < given.points:
+        keep = Path(tempfile.mkdtemp(prefix="speakerdb-soak-"))
+        with backend_of(given.backend) as (backend, versions), Zygote() as zygote:
+            report.versions |= versions
+            while report.points < given.points:
+                _one(report, backend, zygote, keep / f"run-{report.runs}", given.points)
+        if not any(keep.iterdir()):
+            keep.rmdir()
     return 1 if report.violations else 0
+
+
+def _one(report: Report, backend: Backend, zygote: Zygote, folder: Path, wanted: int) -> None:
+    """One run, which is kept in the report, and where something was violated in its folder too."""
+    folder.mkdir()
+    with library(folder, backend) as settings:
+        chaos = Chaos(zygote, folder, settings, report.seed, services=2 + report.runs % 2)
+        outcome = chaos.run(min(POINTS_A_RUN, wanted - report.points))
+    report.take(outcome)
+    _tell(wanted, report, outcome)
+    if outcome.violations:
+        print(f"  its history is in {folder}")
+    else:
+        shutil.rmtree(folder)
 
 
 class Report:
@@ -115,6 +118,11 @@ class Report:
 
     def _is_own(self, soak: dict[str, Any]) -> bool:
         return self._known.items() <= soak.items()
+
+    @property
+    def seed(self) -> str:
+        """Of the run that is next."""
+        return f"{self._known['seed']}/{self.runs}"
 
     @property
     def points(self) -> int:

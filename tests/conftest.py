@@ -24,6 +24,7 @@ from speakerdb.testing.servers import given
 ROOT = Path(__file__).resolve().parent.parent
 SPEECH = ROOT.parent / "shared" / "assets" / "speech"
 TOKENS = ("HF_TOKEN", "HF_TOKEN_PATH", "HUGGINGFACE_TOKEN", "HUGGINGFACE_ACCESS_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+SWITCHES = ("PYANNOTE_MODE", "PYANNOTE_VERSION", "PYANNOTE_FALLBACK")
 # Every process that a test starts inherits this mark, however far from its parent it ends up.
 MARK = f"PYTEST_FAMILY={uuid.uuid4().hex}"
 # Helpers of the standard library that end by themselves when the interpreter that started them does.
@@ -35,7 +36,7 @@ SCRATCH = Path(_folder.name)
 
 def _isolate() -> None:
     for name in list(os.environ):
-        if name.upper().startswith("SPEAKERDB_") or name in TOKENS:
+        if name.upper().startswith("SPEAKERDB_") or name in TOKENS + SWITCHES:
             del os.environ[name]
     os.environ.update(
         {

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
 
@@ -40,6 +40,8 @@ class Operation:
     answer: Answer = "unknown"
     code: str | None = None
     told: Values = field(default_factory=dict)
+    lasting: bool = False
+    """Without an answer it may still be done by somebody else, after its actor is gone."""
 
     def __str__(self) -> str:
         what = " ".join(f"{name}={value}" for name, value in self.args.items())
@@ -91,9 +93,11 @@ class History:
 class Actor:
     """Writes the history of one actor. Not for two threads at once."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, *, lasting: bool = False) -> None:
+        """`lasting`: others do what it asks for, and may go on when it has given up."""
         folder.mkdir(parents=True, exist_ok=True)
         self.name = name
+        self._more = {"lasting": True} if lasting else {}
         self._file: IO[str] = (folder / f"{name}.jsonl").open("a", encoding="utf-8")
         self._number = 0
 
@@ -103,7 +107,7 @@ class Actor:
         A refusal is an error that says that nothing was done; a back end that does not answer says nothing.
         """
         self._number += 1
-        self._write({"n": self._number, "at": now(), "op": op, "args": args})
+        self._write({"n": self._number, "at": now(), "op": op, "args": args} | self._more)
         code = None
         told: Values = {}
         try:
@@ -147,12 +151,15 @@ def _of(path: Path) -> Iterable[Operation]:
         entry = json.loads(line)
         number = entry["n"]
         if "op" in entry:
-            begun[number] = Operation(path.stem, number, entry["op"], entry["args"], entry["at"])
+            lasting = entry.get("lasting", False)
+            begun[number] = Operation(path.stem, number, entry["op"], entry["args"], entry["at"], lasting=lasting)
             continue
-        first = begun[number]
         sure = entry["answer"] in ("acknowledged", "refused")
-        begun[number] = Operation(
-            path.stem, number, first.op, first.args, first.begin, entry["at"] if sure else ENDLESS, entry["answer"],
-            entry["code"], entry["told"],
-        )  # fmt: skip
+        begun[number] = replace(
+            begun[number],
+            end=entry["at"] if sure else ENDLESS,
+            answer=entry["answer"],
+            code=entry["code"],
+            told=entry["told"],
+        )
     return begun.values()

@@ -59,7 +59,7 @@ def bounded(operations: Sequence[Operation]) -> list[Operation]:
     following: dict[str, int] = {}
     found = []
     for op in sorted(operations, key=lambda each: (each.begin, each.number), reverse=True):
-        if op.end == ENDLESS and op.op not in BY_OTHERS:
+        if op.end == ENDLESS and op.op not in BY_OTHERS and not op.lasting:
             over = following.get(op.actor, gone.get(op.actor, ENDLESS))
             if over < ENDLESS:
                 op = replace(op, end=over + LATEST)

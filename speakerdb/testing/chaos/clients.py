@@ -10,8 +10,8 @@ from typing import Any
 
 from speakerdb.core.lifecycle import State
 from speakerdb.errors import SpeakerDBError
-from speakerdb.reports import MatchResult
 from speakerdb.service import SpeakerDB
+from speakerdb.testing.chaos.far import Far
 from speakerdb.testing.factories import silence
 from speakerdb.testing.history import Actor
 from speakerdb.types import Kind, Turn
@@ -26,9 +26,9 @@ CLIENT_OPS = {
 
 
 class Client:
-    """Changes the library, and asks."""
+    """Changes the library, and asks; in this process, or over HTTP, by which it adds no recordings."""
 
-    def __init__(self, db: SpeakerDB, actor: Actor, chance: random.Random, number: int) -> None:
+    def __init__(self, db: SpeakerDB | Far, actor: Actor, chance: random.Random, number: int) -> None:
         """`number` is this client's alone, among all of a run."""
         self._db = db
         self._actor = actor
@@ -39,10 +39,14 @@ class Client:
         """One thing. What it chooses among is read from the library, which may fail."""
         self._unique += 1
         verb = self._chance.choices(list(CLIENT_OPS), list(CLIENT_OPS.values()))[0]
+        if verb == "add" and isinstance(self._db, Far):
+            return
         with suppress(SpeakerDBError):
             getattr(self, f"_{verb.replace('-', '_')}")()
 
     def _add(self) -> None:
+        db = self._db
+        assert isinstance(db, SpeakerDB)
         recording = f"recording-{self._chance.randrange(RECORDINGS)}"
         seconds = content_of(self._unique, self._chance)
         turns, begin = [], 0.0
@@ -50,7 +54,7 @@ class Client:
             turns.append(Turn(begin, begin + length, label))
             begin += length
         self._ask(
-            "add", lambda: self._db.add(None, turns, recording_id=recording, waveform=silence(120)),
+            "add", lambda: db.add(None, turns, recording_id=recording, waveform=silence(120)),
             recording=recording, seconds=seconds,
         )  # fmt: skip
 
@@ -169,7 +173,7 @@ def content_of(unique: int, chance: random.Random) -> dict[str, float]:
     return seconds | {label: length for label, length in (("C", 4.0), ("D", 0.5)) if chance.random() < 0.5}
 
 
-def told_of(result: MatchResult) -> dict[str, Any]:
+def told_of(result: Any) -> dict[str, Any]:
     """What an answer named."""
     return {
         "generation": result.generation,

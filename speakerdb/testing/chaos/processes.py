@@ -17,7 +17,8 @@ from typing import Any, Literal, TypeAlias
 from speakerdb.settings import Settings
 from speakerdb.testing.chaos.fates import Fate
 
-Play: TypeAlias = Literal["service", "client", "operator"]
+Play: TypeAlias = Literal["service", "client", "far", "operator"]
+"""A command line; who uses a library in its own process, or over HTTP; who migrates."""
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTEST_FAMILY", "OMP_NUM_THREADS", "HF_HOME", "HF_HUB_OFFLINE")
 _PATIENCE = 60.0
 SERVE = ("serve", "--no-api", "--log", "json")
@@ -109,14 +110,16 @@ class Processes:
         fates: Sequence[Fate] | None = None,
         longest: int = 400,
         args: Sequence[str] = SERVE,
+        ports: Sequence[int] = (),
     ) -> Process:
         """One more of a role. Its fates are drawn from the seed unless they are given; `longest` is how many points it passes
-        at most before the next. `args` are the words of the command line that a service is, or another verb."""
+        at most before the next. `args` are the words of the command line that a service is, or another verb;
+        `ports` are where services answer."""
         number = len(self.started)
         name = f"{role}-{number}"
         process = Process(role, name, 0, self._folder / "logs" / name, self._folder / "fates" / name)
         job: dict[str, object] = {
-            "play": play, "args": list(args), "name": name, "number": number,
+            "play": play, "args": list(args), "ports": list(ports), "name": name, "number": number,
             "seed": f"{self._seed}/{name}", "longest": longest, "folder": str(self._folder), "env": self._env,
             "log": str(process.log), "told": str(process.told), "clock": str(self.clock), "history": str(self.history),
         }  # fmt: skip

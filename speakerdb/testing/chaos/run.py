@@ -21,6 +21,7 @@ from speakerdb.testing.chaos.settling import settle
 from speakerdb.testing.factories import fake_settings
 from speakerdb.testing.history import Actor, History, Sample, operations
 from speakerdb.testing.history_check import Violation, check
+from speakerdb.testing.servers.process import free_ports
 
 LEASE_SECONDS = 2.0
 STOPPED_SHARE = 1.6
@@ -101,8 +102,10 @@ class Chaos:
         self._cast: list[tuple[Play, str]] = [
             *(("service", f"service{n}") for n in range(services)),
             *(("client", f"client{n}") for n in range(clients)),
+            ("far", "far"),
             ("operator", "operator"),
         ]  # fmt: skip
+        self._ports = {f"service{n}": port for n, port in enumerate(free_ports(services))}
         self._samples: list[Sample] = []
         self._wake: dict[str, float] = {}
         self._next_deed = 0.0
@@ -129,7 +132,11 @@ class Chaos:
     # Harm
 
     def _start(self, play: Play, role: str) -> None:
-        self.processes.start(play, role, longest=SERVICE_POINTS if play == "service" else CLIENT_POINTS)
+        if play == "service":
+            args = ("serve", "--port", str(self._ports[role]), "--log", "json")
+            self.processes.start(play, role, longest=SERVICE_POINTS, args=args)
+        else:
+            self.processes.start(play, role, longest=CLIENT_POINTS, ports=list(self._ports.values()))
 
     def harmed(self) -> int:
         """How many crash points there were."""

@@ -13,7 +13,11 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from speakerdb.service import SpeakerDB
+    from speakerdb.testing.history import Actor
 
 
 def main() -> None:
@@ -22,13 +26,15 @@ def main() -> None:
     import apscheduler.executors.pool
     import apscheduler.jobstores.memory
     import apscheduler.schedulers.background
+    import uvicorn
 
+    import speakerdb.api.app
     from speakerdb.catalog import postgresql
     from speakerdb.cli.main import main as command_line
     from speakerdb.scheduler import Service
     from speakerdb.testing.chaos import clients, fates
 
-    del alembic, apscheduler, postgresql, clients, fates, Service
+    del alembic, apscheduler, uvicorn, speakerdb, postgresql, clients, fates, Service
     started: set[int] = set()
     for line in sys.stdin:
         job = json.loads(line)
@@ -99,31 +105,37 @@ def _play(job: dict[str, Any]) -> None:
 
 
 def _use(job: dict[str, Any]) -> int:
-    """A client or an operator, until it is killed, or has done `steps` things."""
-    from speakerdb.cli import session
-    from speakerdb.errors import SpeakerDBError
-    from speakerdb.service import SpeakerDB
-    from speakerdb.settings import load_settings
+    """A client or an operator, until it is killed."""
     from speakerdb.testing.chaos.clients import PAUSE_SECONDS, Client, Operator
+    from speakerdb.testing.chaos.far import Far
     from speakerdb.testing.history import Actor
 
-    actor = Actor(Path(job["history"]), job["name"])
     chance = random.Random(job["seed"])  # noqa: S311
-    opened: list[SpeakerDB] = []
-    # An operator comes to a library whose alias went with its index too.
-    start = job["play"] == "client"
-    while not opened:
-        with suppress(SpeakerDBError):
-            actor.ask("open", lambda: opened.append(session.open_service(load_settings(), start=start)))
-        time.sleep(PAUSE_SECONDS)
-    user = (
-        Client(opened[0], actor, chance, job["number"])
-        if job["play"] == "client"
-        else Operator(opened[0], actor, chance)
-    )
+    history, name, number = Path(job["history"]), job["name"], job["number"]
+    user: Client | Operator
+    if job["play"] == "far":
+        user = Client(Far(job["ports"], chance), Actor(history, name, lasting=True), chance, number)
+    else:
+        actor = Actor(history, name)
+        # An operator comes to a library whose alias went with its index too.
+        db = _open(actor, start=job["play"] == "client")
+        user = Client(db, actor, chance, number) if job["play"] == "client" else Operator(db, actor, chance)
     while True:
         user.step()
         time.sleep(chance.random() * PAUSE_SECONDS)
+
+
+def _open(actor: Actor, *, start: bool) -> SpeakerDB:
+    """The library, as soon as it can be opened."""
+    from speakerdb.cli import session
+    from speakerdb.settings import load_settings
+    from speakerdb.testing.chaos.clients import PAUSE_SECONDS
+
+    opened: list[SpeakerDB] = []
+    while not opened:
+        actor.ask("open", lambda: opened.append(session.open_service(load_settings(), start=start)))
+        time.sleep(PAUSE_SECONDS)
+    return opened[0]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Finding and mending what differs between SQL and an index.
 
 **The order of reading.** First the index is asked (its highest version, the sums of its buckets, then one point in time of its
-documents), and SQL after it, page by page. A row is in SQL before its document is in an index. So a document that SQL does
+documents), and SQL after it. A row is in SQL before its document is in an index. So a document that SQL does
 not know was not merely added in between; and a row that was changed in between is younger than the beginning, and is left
 alone.
 

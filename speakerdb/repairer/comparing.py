@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from speakerdb.catalog import repair_log, repairs
@@ -14,7 +15,7 @@ from speakerdb.repairer.spool import Spool
 from speakerdb.types import Document, Generation, Kind
 
 PAGE = 4000
-"""Rows that are read in one transaction."""
+"""So many rows are compared between two looks at the lease; so many are asked for at once of what SQL lacks."""
 QUARANTINED = 1000
 """So many of those in quarantine are looked at by each repair."""
 _HELD_BACK = 500
@@ -61,7 +62,8 @@ class Comparison:
             if rows is not None:
                 with self.catalog.read() as tx:
                     until = repairs.share_end(tx, self.generation.name, after, rows)
-            reached = self._merge(held, self._rows(after, until, buckets), until)
+            with closing(self._rows(after, until, buckets)) as stated:
+                reached = self._merge(held, stated, until)
         finally:
             if (close := getattr(held, "close", None)) is not None:
                 close()
@@ -71,31 +73,30 @@ class Comparison:
     def _merge(self, held: Iterator[Document], stated: Iterator[Stated], until: str | None) -> str | None:
         want, have = next(stated, None), next(held, None)
         while want is not None or have is not None:
-            mine = None if want is None else want.document.id
-            its = None if have is None else have.id
-            id = min(each for each in (mine, its) if each is not None)
+            if have is None or (want is not None and want.document.id <= have.id):
+                assert want is not None
+                id, mine = want.document.id, True
+                its = have is not None and have.id == id
+            else:
+                id, mine, its = have.id, False, True
             if until is not None and id > until:
                 return until
-            self._look(want if mine == id else None, have if its == id else None)
-            if mine == id:
+            self._look(want if mine else None, have if its else None)
+            if mine:
                 want = next(stated, None)
-            if its == id:
+            if its:
                 have = next(held, None)
             self.tally.compared += 1
             if self.tally.compared % PAGE == 0 and not self.pulse(self.tally.compared):
                 return id
         return until
 
-    def _rows(self, after: str, until: str | None, buckets: Collection[int] | None) -> Iterator[Stated]:
+    def _rows(self, after: str, until: str | None, buckets: Collection[int] | None) -> Generator[Stated, None, None]:
         name, dimension = self.generation.name, self.generation.dimension
-        while True:
-            with self.catalog.read() as tx:
-                page = repairs.stated_page(tx, name, dimension, after=after, until=until, limit=PAGE, buckets=buckets)
+        with self.catalog.read() as tx:
+            rows = repairs.stated(tx, name, dimension, after=after, until=until, buckets=buckets)
             self._was_read()
-            yield from page
-            if len(page) < PAGE:
-                return
-            after = page[-1].document.id
+            yield from rows
 
     def look_again(self) -> list[str]:
         """Judge by id what is in quarantine; those that are as they should be by now."""

@@ -348,7 +348,7 @@ def test_a_failed_read_of_sql_changes_nothing(library: Damaged, monkeypatch: pyt
         raise DatabaseUnavailable("It is gone.")
 
     before = check(library.db).projections
-    monkeypatch.setattr(repairs, "stated_page", fails)
+    monkeypatch.setattr(repairs, "stated", fails)
     with pytest.raises(DatabaseUnavailable):
         library.db.repairer.run(vectors=True)
     monkeypatch.undo()

@@ -19,6 +19,7 @@ from speakerdb.testing import invariants
 from speakerdb.testing.factories import FakeExecutor, fake_extract
 
 CURRENT = "/v1/migrations/current"
+WORK = "/v1/leases/work"
 
 
 @pytest.fixture
@@ -263,10 +264,10 @@ def test_the_alias_leases_and_live_settings(filled: Api) -> None:
     api.refused("PUT", "/v1/alias", 422, "invalid-input", json={"generation": "v9", "why": "x"})
     api.refused("PUT", "/v1/alias", 422, "invalid-input", json={"generation": "v3"})
     assert {lease["name"] for lease in api.ok("GET", "/v1/leases")} >= {"work", "migration"}
-    api.refused("POST", "/v1/leases/work/break", 409, "conflict", json={"why": "stuck"})
+    api.refused("POST", f"{WORK}/break", 409, "conflict", json={"why": "stuck"})
     api.refused("POST", "/v1/leases/nothing/break", 404, "not-found", json={"why": "stuck"})
     lease = api.db.catalog.acquire("work")
-    assert api.ok("POST", "/v1/leases/work/break", json={"why": "stuck", "epoch": lease.epoch})["name"] == "work"
+    assert api.ok("POST", f"{WORK}/break", json={"why": "stuck", "epoch": lease.epoch})["name"] == "work"
     (event,) = api.events("lease-broken")
     assert (event["why"], event["source"]) == ("stuck", "api 127.0.0.1")
     assert api.ok("PUT", "/v1/live/concurrency", json={"value": "3", "why": "more cores"})["concurrency"] == 3

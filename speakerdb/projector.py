@@ -14,6 +14,7 @@ from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.vectors import EmbeddingRow
 from speakerdb.core import pooling
 from speakerdb.core.digests import digest_of
+from speakerdb.core.drift import BEYOND, HIGHEST
 from speakerdb.core.reconcile import compare
 from speakerdb.errors import NotFinite
 from speakerdb.index.port import VectorIndex
@@ -79,6 +80,8 @@ class Projector:
             else:
                 refused.append((document.id, document.version, result.detail or "rejected"))
         confirmed, ahead = self._resolve(generation, conflicts)
+        refused += [(id, version, BEYOND) for id, version, held in ahead if held >= HIGHEST]
+        ahead = [one for one in ahead if one[2] < HIGHEST]
         with self._catalog.job() as tx:
             if journal.is_replacing(tx, generation.name):
                 return ProjectionReport()  # it may have gone to the index that leaves: the next step writes it again

@@ -167,9 +167,10 @@ def standing(tx: Transaction, generation: str, ids: Sequence[str], now: int) -> 
 
 
 def entries(tx: Transaction, generation: str, limit: int) -> list[QuarantineView]:
-    """What is in quarantine in a generation, what is due first."""
+    """What is in quarantine in a generation: what is due first, and what a person has waived last."""
     query = sa.select(quarantine).where(quarantine.c.generation == generation)
-    return [_entry(row) for row in tx.execute(query.order_by(quarantine.c.next_at).limit(limit))]
+    waived = sa.case((quarantine.c.waived_why.is_not(None), 1), else_=0)
+    return [_entry(row) for row in tx.execute(query.order_by(waived, quarantine.c.next_at).limit(limit))]
 
 
 def chosen(

@@ -135,6 +135,16 @@ def share_end(tx: Transaction, generation: str, after: str, rows: int) -> str | 
     return found[0] if len(found) == 2 else None
 
 
+def rejected(tx: Transaction, generation: str, limit: int) -> list[str]:
+    """Rows whose very version the index refuses."""
+    query = sa.select(projections.c.entity_id).where(
+        projections.c.generation == generation,
+        projections.c.version > projections.c.indexed_version,
+        projections.c.rejected_version == projections.c.version,
+    )
+    return list(tx.scalars(query.order_by(projections.c.entity_id).limit(limit)))
+
+
 # Mending
 
 _now = sa.bindparam("now", type_=sa.BigInteger)

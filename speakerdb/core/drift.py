@@ -23,6 +23,11 @@ FIRST_DELAY, LONGEST_DELAY = 60.0, 86_400.0
 """Seconds that something stays in quarantine after its first attempt, and after its tenth or a hundredth."""
 
 
+HIGHEST = 2**63 - 1
+"""No version can be above this one: a document that bears it can only be left behind, by a rebuild."""
+BEYOND = "its version is the highest there can be; `speakerdb index rebuild` leaves it behind"
+
+
 class Drift(StrEnum):
     """How one document differs from SQL."""
 
@@ -151,6 +156,8 @@ def judge(want: Stated | None, have: Document | None, when: When, dimension: int
             return _found(want, have, Drift.TOMBSTONE, Mend.PURGE)
         return _found(want, have, Drift.MISSING, Mend.REWRITE)
     if (drift := _difference(document, have, dimension)) is not None:
+        if have.version >= HIGHEST:
+            return _found(want, have, drift, Mend.QUARANTINE, BEYOND)
         if not (want.deleted or want.lives or have.deleted):
             return _found(want, have, Drift.UNFOUNDED, Mend.BURY)
         return _found(want, have, drift, Mend.REWRITE)
@@ -163,6 +170,8 @@ def judge(want: Stated | None, have: Document | None, when: When, dimension: int
 def _unknown(have: Document, when: When) -> Finding:
     """A document that SQL has no row for: SQL was read after it, so it was not merely added in between."""
     facts = (None, have.version, have.kind, have.library_id)
+    if have.version >= HIGHEST:
+        return Finding(have.id, Drift.ORPHANED, Mend.QUARANTINE, *facts, BEYOND)
     if not have.deleted:
         return Finding(have.id, Drift.ORPHANED, Mend.BURY, *facts)
     mend = Mend.PURGE if have.version < when.tombstones_before else Mend.ADOPT

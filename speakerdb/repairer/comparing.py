@@ -99,10 +99,11 @@ class Comparison:
             yield from rows
 
     def look_again(self) -> list[str]:
-        """Judge by id what is in quarantine; those that are as they should be by now."""
+        """Judge by id what is in quarantine, and what the index refuses; those that are as they should be by now."""
         with self.catalog.read() as tx:
             entries = repair_log.entries(tx, self.generation.name, QUARANTINED)
-        ids = [entry.id for entry in entries if entry.difference != Drift.UNFINISHED]
+            refused = repairs.rejected(tx, self.generation.name, QUARANTINED)
+        ids = list(dict.fromkeys([*(entry.id for entry in entries), *refused]))
         mended = []
         for id, want, have in self._both(ids):
             found = None if want is None and have is None else self._judged(want, have)

@@ -95,7 +95,7 @@ class Mending:
             done[Mend.RECOVER] = self._recover(tx, draft, by[Mend.RECOVER], held, now)
             done[Mend.EXTRACT] = self._extract(tx, draft, by[Mend.EXTRACT], now)
             done[Mend.BURY] = repairs.bury(tx, name, by[Mend.BURY], now)
-            if done[Mend.BURY]:
+            if done[Mend.BURY] and not draft.forced:
                 repair_log.note_deletions(tx, run, done[Mend.BURY])
             versions = {one.id: one.held for one in by[Mend.ADOPT]}
             adopted = {id: one for id, one in held.items() if one.deleted and versions.get(id) == one.version}
@@ -109,8 +109,7 @@ class Mending:
             self._index.purge(concrete, purged)
             done[Mend.PURGE] = len(purged)
         outcome.done += done
-        if refused:
-            outcome.quarantined[ItemsRejected.code] += len(refused)
+        outcome.quarantined.update(each.code for each in refused)
         return True
 
     def _recover(
@@ -190,7 +189,10 @@ class Mending:
             with self._catalog.job(lease) as tx:
                 repair_log.take_out(tx, generation.name, good)
                 repair_log.put(tx, generation.name, bad, self._catalog.now())
-            for each in bad:
-                outcome.quarantined[each.code] += 1
+            outcome.quarantined.update(each.code for each in bad)
             count += len(mended)
             told("proving", count)
+
+
+def _code(one: Finding) -> str:
+    return ItemsRejected.code if one.drift is Drift.REJECTED else NOT_MENDED

@@ -48,6 +48,8 @@ class Draft:
     """For a share: the last id that was compared; None where the lap is over."""
     cut_short: bool = False
     """Whether time was over, or somebody asked to stop."""
+    forced: bool = False
+    """Whether a person has said that what would be deleted is to go: the brake does not count it then."""
     newest: int = 0
     """The highest version that the index knew."""
     older: bool = False
@@ -103,6 +105,7 @@ class Planning:
         when = When(now, now, int(self._settings.grace_seconds * 1e6), tombstones)
         comparison = Comparison(self._catalog, self._index, generation, info.name, when, pulse, library=ask.library)
         draft = Draft(GenerationPlan(generation.name, info.name, ask.kind), comparison, newest=info.newest)
+        draft.forced = "deletions" in ask.forced
         try:
             draft.mended = comparison.look_again()
             if ask.share:

@@ -18,7 +18,7 @@ from speakerdb.index.port import VectorIndex
 from speakerdb.migrator import Serving
 from speakerdb.projector import Projector
 from speakerdb.repairer.mending import Mending, Outcome
-from speakerdb.repairer.planning import STOPS, Ask, Draft, Planning
+from speakerdb.repairer.planning import STOPS, Ask, Draft, Planning, hands_off
 from speakerdb.reports.repairing import (
     GenerationHealth,
     GenerationPlan,
@@ -165,13 +165,12 @@ class Repairer:
         return report
 
     def _one(self, lease: Lease, generation: Generation, ask: Ask, why: str | None, watch: _Watch) -> GenerationRepair:
-        name = generation.name
+        name, before = generation.name, self._serving.index_of(generation)
         with self._catalog.job(lease) as tx:
             who = journal.actor().who or self._who
             run = repair_log.begin(tx, name, ask.kind, lease.epoch, who, why, self._catalog.now())
         outcome = Outcome()
         plan = GenerationPlan(name, None, ask.kind)
-        before = self._serving.index_of(generation)
         try:
             draft = self._planning.draft(generation, ask, lambda count: self._may_compare(lease, name, count, watch))
             try:
@@ -188,22 +187,33 @@ class Repairer:
                     )
                 state: RunState = "stopped" if watch.stop() or draft.cut_short or outcome.interrupted else "done"
                 return self._finish(lease, run, draft, ask, outcome, state, why)
-            except IndexMissing:
-                if self._serving.index_of(generation) == before:
-                    raise
-                outcome.interrupted = "its index was replaced meanwhile"
-                return self._finish(lease, run, draft, ask, outcome, "stopped", why)
             finally:
                 draft.close()
+        except IndexMissing as error:
+            if (reason := self._left(generation, before)) is None:
+                self._broken_off(lease, run, plan, outcome, error)
+                raise
+            self._end(lease, run, Ended("stopped", plan.compared, plan.found, _done(outcome), message=reason))
+            return GenerationRepair(plan, "stopped", _done(outcome), outcome.written, message=reason)
         except (Exception, KeyboardInterrupt) as error:
-            failed = isinstance(error, SpeakerDBError)
-            ended = Ended(
-                "failed" if failed else "stopped", plan.compared, plan.found, _done(outcome),
-                error.code if isinstance(error, SpeakerDBError) else None, str(error) or type(error).__name__,
-            )  # fmt: skip
-            with suppress(SpeakerDBError):  # then the next run ends it
-                self._end(lease, run, ended)
+            self._broken_off(lease, run, plan, outcome, error)
             raise
+
+    def _broken_off(self, lease: Lease, run: int, plan: GenerationPlan, outcome: Outcome, error: BaseException) -> None:
+        """Write down that a run ended by an error. Where that cannot be done, the next run ends it."""
+        code = error.code if isinstance(error, SpeakerDBError) else None
+        state: RunState = "stopped" if code is None else "failed"
+        message = str(error) or type(error).__name__
+        with suppress(SpeakerDBError):
+            self._end(lease, run, Ended(state, plan.compared, plan.found, _done(outcome), code, message))
+
+    def _left(self, generation: Generation, before: str) -> str | None:
+        """Why the index `before` is rightly gone: it was replaced, or its migration has ended. None where it is not."""
+        with self._catalog.read() as tx:
+            reason = hands_off(tx, generation.name)
+        if reason is None and self._serving.index_of(generation) != before:
+            reason = "its index was replaced meanwhile"
+        return reason
 
     def _leave(self, lease: Lease, run: int, draft: Draft) -> GenerationRepair:
         """Write down that a plan is not carried out, and why."""

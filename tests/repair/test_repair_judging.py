@@ -59,6 +59,8 @@ OLD = tombstone("x", 30, Kind.SPEAKER, "lib")
         (stated(), replace(LIVE, vector=fake_vector("two", 4)), ("vector", "rewrite")),
         (stated(), replace(LIVE, vector=2 * VECTOR), ("malformed", "rewrite")),
         (stated(), replace(LIVE, vector=fake_vector("two", 5)), ("malformed", "rewrite")),
+        (stated(), replace(LIVE, version=2**63 - 1), ("ahead", "quarantine")),
+        (None, replace(LIVE, version=2**63 - 1), ("orphaned", "quarantine")),
         (stated(indexed_version=40), None, "lag"),
         (stated(indexed_version=40, rejection="no"), None, ("rejected", "quarantine")),
         (stated(replace(LIVE, version=901)), None, "young"),

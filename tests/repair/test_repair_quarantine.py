@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -116,3 +117,39 @@ def test_more_than_one_batch_in_quarantine(make: Callable[..., Damaged]) -> None
     report = library.db.repairer.run(vectors=True)
     assert report.generations[0].quarantined == 2
     assert library.db.repairer.run(vectors=True).generations[0].plan.quarantined == 2
+
+
+def test_a_version_that_nothing_can_be_above_of(library: Damaged) -> None:
+    """It cannot be mended by writing, and must keep nobody from the rest; a rebuild leaves it behind."""
+    highest = 2**63 - 1
+    library.damage(lambda documents: [replace(documents[0], version=highest), *documents[2:]])
+    report = library.db.repairer.check()
+    assert (done(report), report.generations[0].quarantined) == ({"rewrite": 1}, 1)
+    (entry,) = library.db.repairer.quarantine()
+    assert "rebuild" in entry.message
+    library.db.assign(entry.id, library.db.create_profile("Ada").id)
+    library.db.work()
+    library.db.rebuild_index("v3")
+    library.world.monitor.damaged("v3")
+    library.world.jump(100_000)
+    library.db.repairer.check()
+    assert library.db.repairer.quarantine() == []
+    library.mended()
+
+
+def test_what_is_waived_keeps_nothing_else_waiting(library: Damaged, monkeypatch: pytest.MonkeyPatch) -> None:
+    from speakerdb.repairer import comparing
+
+    monkeypatch.setattr(comparing, "QUARANTINED", 1)
+    first, second = (d.id for d in library.documents()[:2])
+    library.damage(lambda documents: documents[1:])
+    stubborn = Stubborn(library, first)
+    library.db.repairer.check()
+    library.db.repairer.waive_quarantined(why="let it be", ids=[first])
+    stubborn.id = second
+    library.damage(lambda documents: [d for d in documents if d.id != second])
+    library.db.repairer.check()
+    stubborn.on = False
+    library.world.jump(61)
+    assert done(library.db.repairer.check()) == {"rewrite": 1}
+    assert [entry.id for entry in library.db.repairer.quarantine()] == [first]

@@ -355,3 +355,35 @@ def test_a_failed_read_of_sql_changes_nothing(library: Damaged, monkeypatch: pyt
     assert check(library.db).projections == before
     assert library.db.repairer.history(limit=1)[0].state == "failed"
     library.mended()
+
+
+def test_what_a_person_let_go_does_not_count_against_the_next_day(library: Damaged) -> None:
+    library.damage(kit.strangers(20))
+    assert done(library.db.repairer.run(force=["deletions"], why="they are to go")) == {"bury": 20}
+    library.damage(kit.strangers(1, "another"))
+    assert done(library.db.repairer.check()) == {"bury": 1}
+    library.mended()
+
+
+@pytest.mark.parametrize("verb", ["cancel", "rebuild"])
+def test_an_index_that_goes_in_the_middle(make: Callable[..., Damaged], verb: str) -> None:
+    """Its migration ends, or it is replaced, while it is read: no error, and the next repair finds all in order."""
+    library = make(2)
+    library.db.start_migration("v4", force=True)
+    library.db.work()
+    library.damage(lambda documents: documents[1:], "v4")
+
+    def goes(call: str, when: str) -> None:
+        if (call, when) == ("digests", "before"):
+            seen.append(call)
+            if len(seen) == 2:  # that of v4
+                getattr(library.other, "cancel")() if verb == "cancel" else library.other.rebuild_index("v4")  # noqa: B009
+
+    seen: list[str] = []
+    library.db.index.on_call(goes)  # type: ignore[attr-defined]
+    report = library.db.repairer.check()
+    assert len(seen) == 2
+    library.db.index._callbacks.remove(goes)  # type: ignore[attr-defined]
+    assert report.generations[1].state == "stopped"
+    library.db.repairer.check()
+    library.mended()

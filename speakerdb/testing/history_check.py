@@ -50,7 +50,7 @@ class _Write:
 def check(history: History) -> list[Violation]:
     """Everything that is wrong; empty where all is well."""
     history = replace(history, operations=bounded(history.operations))
-    return [*_Registers(history).violations(), *_lives(history), *_alone(history)]
+    return list(dict.fromkeys([*_Registers(history).violations(), *_lives(history), *_alone(history)]))
 
 
 def bounded(operations: Sequence[Operation]) -> list[Operation]:
@@ -320,7 +320,7 @@ def _without_index(operations: Iterable[Operation]) -> Iterator[tuple[int, int]]
     built: Callable[[Operation], bool] = lambda op: op.op == "rebuild" and op.answer == "acknowledged"  # noqa: E731
     rebuilt = [op for op in operations if built(op)]
     for drop in operations:
-        if drop.op == "drop-index":
+        if drop.op == "drop-index" and drop.answer != "refused":
             again = [
                 op.end for op in rebuilt if op.begin > drop.begin and op.args["generation"] == drop.args["generation"]
             ]

@@ -55,7 +55,7 @@ def test_what_is_done_is_not_done_again_and_a_violation_is_told(
 
 def test_a_seed_gives_the_same_fates_again() -> None:
     def some(seed: str) -> list[object]:
-        fates = by_seed(seed, longest=300)
+        fates = by_seed(seed, "service", longest=300)
         return [next(fates) for _ in range(200)]
 
     assert some("1/client0-2") == some("1/client0-2") != some("2/client0-2")

@@ -103,18 +103,24 @@ class Fates:
         os.kill(os.getpid(), signal.SIGSTOP if fate.kind == "stop" else signal.SIGKILL)
 
 
-def by_seed(seed: str, *, longest: int) -> Iterator[Fate]:
-    """Fates without end."""
+COMMITS = ("", "before commit", "after commit")
+POINTS = {
+    "client": COMMITS,
+    "service": (*COMMITS, "", "before bulk", "after bulk"),
+    "operator": (*COMMITS, "before bulk", "after bulk", "before update_aliases", "after update_aliases"),
+}
+"""The points that a play has often enough to wait for one of them. A statement is passed far more often than all others."""
+
+
+def by_seed(seed: str, play: str, *, longest: int) -> Iterator[Fate]:
+    """Fates without end for one of a play, each within `longest` statements or a tenth of it of what is rarer."""
     chance = random.Random(seed)  # noqa: S311
     kinds: tuple[Kind, ...] = ("kill", "kill-elsewhere", "stop", "lose")
-    points = ("", "", "", "before commit", "after commit", "before bulk", "after bulk", "before update", "after update")
     while True:
-        point = chance.choice(points)
-        yield Fate(
-            chance.choices(kinds, (50, 10, 10, 30))[0],
-            chance.randint(1, longest if not point else longest // 10),
-            point,
-        )
+        kind, point = chance.choices(kinds, (42, 8, 8, 42))[0], chance.choice(POINTS[play])
+        # Who lost something goes on, so it may come sooner.
+        most = longest // (10 if point else 1) // (4 if kind == "lose" else 1)
+        yield Fate(kind, chance.randint(1, most), point)
 
 
 def _no_database() -> None:

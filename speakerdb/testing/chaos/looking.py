@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias
 import sqlalchemy as sa
 
 from speakerdb.core.digests import bucket_of, digest_of
+from speakerdb.errors import Conflict
 from speakerdb.settings import Settings
 from speakerdb.testing.history import Sample, now
 
@@ -91,7 +92,7 @@ class Looking:
         """The index that the write alias of a generation names."""
         return next(iter(self._index.aliases().get(f"speakers_{generation}_write", ())), None)
 
-    # Behind the library's back
+    # Behind the library's back. `Conflict` while somebody else writes to the file.
 
     def drop(self, index: str) -> None:
         """An index is deleted, with the aliases that name it."""
@@ -162,7 +163,7 @@ class _File:
             return [id for (id,) in rows]
 
     def damage(self, index: str, id: str, how: Damage) -> None:
-        with self._connected() as db:
+        with self._writing() as db:
             found = db.execute("SELECT id, dimension FROM indices WHERE name = ?", (index,)).fetchone()
             if found is None:
                 return
@@ -179,18 +180,30 @@ class _File:
                 )
 
     def drop(self, index: str) -> None:
-        with self._connected() as db:
-            (number,) = db.execute("SELECT id FROM indices WHERE name = ?", (index,)).fetchone()
-            db.execute("BEGIN IMMEDIATE")
+        with self._writing() as db:
+            found = db.execute("SELECT id FROM indices WHERE name = ?", (index,)).fetchone()
+            if found is None:
+                raise Conflict("It is gone already.")
+            number = found[0]
             db.execute("DELETE FROM aliases WHERE index_id = ?", (number,))
             db.execute("DELETE FROM indices WHERE id = ?", (number,))
             db.execute(f"DROP TABLE documents_{number}")
-            db.execute("COMMIT")
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(self._path, timeout=60, isolation_level=None)) as db:
             yield db
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """`Conflict` while somebody else writes: it may be one who was stopped, and is to be woken by who asks here."""
+        with closing(sqlite3.connect(self._path, timeout=0.2, isolation_level=None)) as db:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                raise Conflict("Somebody writes to the index.") from error
+            yield db
+            db.execute("COMMIT")
 
 
 class _Server:
@@ -239,7 +252,12 @@ class _Server:
             self._ask("PUT", f"{place}?version={version}&version_type=external", body)
 
     def drop(self, index: str) -> None:
-        self._ask("DELETE", f"/{self._prefix}{index}")
+        try:
+            self._ask("DELETE", f"/{self._prefix}{index}")
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+            raise Conflict("It is gone already.") from error
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()

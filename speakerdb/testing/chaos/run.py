@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from speakerdb.errors import Conflict
 from speakerdb.settings import RepairSettings, ScheduleSettings, Settings
 from speakerdb.testing.backends import Backend
 from speakerdb.testing.chaos import audit
@@ -29,8 +30,8 @@ STOPPED_SHARE = 1.6
 SAMPLE_SECONDS = 0.2
 POLL_SECONDS = 0.02
 HOUR = 3600
-SERVICE_POINTS = 600
-CLIENT_POINTS = 300
+SERVICE_POINTS = 400
+CLIENT_POINTS = 200
 """How many points a process passes at most before its next fate."""
 MOST_STRANGERS = 5
 """Documents from nowhere in a run: a repair deletes no more than ten a day without a person's word."""
@@ -150,7 +151,7 @@ class Chaos:
                 self._start(play, process.role)
         self.wake_up()
         if time.monotonic() >= self._next_deed:
-            self._next_deed = time.monotonic() + self._chance.uniform(0.3, 2.0)
+            self._next_deed = time.monotonic() + self._chance.uniform(0.5, 3.0)
             self._do_harm()
 
     def _do_harm(self) -> None:
@@ -161,25 +162,31 @@ class Chaos:
         if deed == "jump":
             self.processes.set_clock(self._chance.choice((-HOUR, 0, HOUR)))
         elif deed in ("damage", "drop"):
-            self._harm_index(deed)
+            if not self._harm_index(deed):
+                return
         elif victim is not None:
             victim.send(signal.SIGKILL if deed == "kill" else signal.SIGSTOP)
         self.outcome.points[f"{deed} at any moment"] += 1
 
-    def _harm_index(self, deed: str) -> None:
+    def _harm_index(self, deed: str) -> bool:
+        """Whether it could be done: there may be no such index, or somebody else writes to it."""
         generation = self._chance.choice(sorted(self._settings.generations))
         index = self.looking.index_of(generation)
         if index is None:
-            return
+            return False
         if deed == "drop":
-            self.driver.ask("drop-index", lambda: self.looking.drop(index), generation=generation)
-            return
+            answer = self.driver.ask("drop-index", lambda: self.looking.drop(index), generation=generation)
+            return answer == "acknowledged"
         hows: list[Damage] = ["lost", "vector"]
         if self._strangers < MOST_STRANGERS:
             hows.append("stranger")
         how = self._chance.choice(hows)
         self._strangers += how == "stranger"
-        self.looking.damage(index, how, self._chance)
+        try:
+            self.looking.damage(index, how, self._chance)
+        except Conflict:
+            return False
+        return True
 
     def wake_up(self) -> None:
         """Who was stopped for longer than a lease goes on."""

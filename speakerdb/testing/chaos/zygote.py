@@ -96,11 +96,12 @@ def _play(job: dict[str, Any]) -> None:
         return SpeakerDB.open(settings, executor=FakeExecutor(), clock=clock, start=start)
 
     session.open_service = opened
-    given = (
-        iter([Fate(**each) for each in job["fates"]])
-        if "fates" in job
-        else by_seed(job["seed"], longest=job["longest"])
-    )
+    if "fates" in job:
+        given = iter([Fate(**each) for each in job["fates"]])
+    elif job["play"] == "far":  # it has no points: what happens to it happens to the services it asks
+        given = iter([])
+    else:
+        given = by_seed(job["seed"], job["play"], longest=job["longest"])
     Fates(given, Path(job["told"]), Path(job["env"]["SPEAKERDB_DATA_DIR"]) / "locks").install()
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Annotated, TypeVar
@@ -50,6 +51,8 @@ class Session:
     error: BaseException | None = None
     _log: LogFile | None = None
     _began: float = 0.0
+    _ended: ExitStack = field(default_factory=ExitStack)
+    """What ends with the command: that the events say that it was done here."""
 
     @classmethod
     def of(cls, context: typer.Context, as_json: bool | None = None) -> Session:
@@ -93,6 +96,9 @@ class Session:
         an existing index is left as it is, whatever it is."""
         settings = self.settings()
         self._begin_log(settings.data_dir)
+        from speakerdb.catalog.journal import Actor, acting
+
+        self._ended.enter_context(acting(Actor(source="cli")))
         db = open_service(settings) if start else open_service(settings, start=False)
         from speakerdb.cli.logfile import log_began
 
@@ -115,6 +121,7 @@ class Session:
 
     def end_log(self, exit_code: int) -> None:
         """The command is over. Fine where nothing was logged."""
+        self._ended.close()
         if self._log is not None:
             from speakerdb.cli.logfile import log_ended
 

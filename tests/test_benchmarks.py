@@ -71,7 +71,7 @@ def test_serving_is_measured(tmp_path: Path) -> None:
     assert sum(row.goal is not None for row in rows) == 3
     errors = next(row for row in rows if "errors" in row.name)
     assert (errors.value, errors.holds) == (0, True)
-    assert all(row.value > 0 for row in rows if row.goal is None)
+    assert all(row.value > 0 for row in rows if row.goal is None and "processor" not in row.name)
 
 
 def test_a_bound_is_judged_from_its_side() -> None:

@@ -158,10 +158,10 @@ class Worker:
         with self._catalog.read() as tx:
             return [self._generations[name] for name in journal.live_generations(tx)]
 
-    def project_if_idle(self, *, settle: bool, stop: Callable[[], bool]) -> ProjectionReport:
-        """The same as `project`, unless another thread is at it: two of them would write each document twice."""
+    def project_if_idle(self, *, settle: bool, stop: Callable[[], bool]) -> ProjectionReport | None:
+        """The same as `project`; None where another thread is at it: two of them would write each document twice."""
         if not self._projecting.acquire(blocking=False):
-            return ProjectionReport()
+            return None
         try:
             return self._project(settle=settle, stop=stop)
         finally:

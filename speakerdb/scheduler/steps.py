@@ -69,7 +69,10 @@ class Steps:
         settle = mine and now - self._settled >= REPOOL_SECONDS
         if not lags and not settle:
             return None if mine else "standby"
-        self._metrics.projected(self._db.worker.project_if_idle(settle=settle, stop=self._stop))
+        report = self._db.worker.project_if_idle(settle=settle, stop=self._stop)
+        if report is None:
+            return "idle"
+        self._metrics.projected(report)
         if settle:
             self._settled = now
         return None

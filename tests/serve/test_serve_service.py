@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -135,6 +136,9 @@ def test_jobs_survive_an_index_that_is_away(
     assert b'speakerdb_job_failures_total{code="index-unavailable",job="project"}' in service.metrics.render()
 
 
+# A thread that had a connection while another one let go of the whole pool gives it back to a pool that nobody holds: it is
+# closed when it is collected, which psycopg tells of.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_jobs_survive_a_database_that_is_away(
     tmp_path: Path, open_db: Open, serve: Callable[..., Service], own_postgres: PostgresServer
 ) -> None:
@@ -150,6 +154,9 @@ def test_jobs_survive_a_database_that_is_away(
     add(db, "a")
     wait_for(lambda: drained(db), "that it goes on by itself")
     assert holder(db) is not None
+    assert service.stop()
+    db.close()
+    gc.collect()
 
 
 def test_a_model_that_cannot_be_loaded_is_told_and_tried_again(
@@ -194,7 +201,7 @@ def test_one_job_that_fails_stops_no_other(
 def test_only_one_of_two_works_and_the_other_takes_over(open_db: Open, serve: Callable[..., Service]) -> None:
     first_db, second_db = open_db(), open_db()
     first = serve(first_db)
-    wait_for(lambda: job(first, "work").state == "running", "the first")
+    wait_for(lambda: holder(first_db), "the lease of the first")
     second = serve(second_db)
     wait_for(lambda: job(second, "work").state == "standby", "the second")
     add(second_db, "a")
@@ -294,8 +301,7 @@ def test_a_repair_is_due_once_whichever_process_asks(open_db: Open, serve: Calla
     add(db, "a")
     db.work()
     first = serve(db)
-    wait_for(lambda: runs(db) >= {"check", "walk"}, "the first repairs")
-    wait_for(lambda: job(first, "check").runs, "its end")
+    wait_for(lambda: done(db) == {"check", "walk"}, "the first repairs")
     before = how_many(db)
     assert first.stop()
     second = serve(open_db())
@@ -306,9 +312,10 @@ def test_a_repair_is_due_once_whichever_process_asks(open_db: Open, serve: Calla
     assert how_many(db) == before
 
 
-def runs(db: SpeakerDB) -> set[str]:
+def done(db: SpeakerDB) -> set[str]:
+    """The kinds of repairs that came to their end."""
     with db.catalog.read() as tx:
-        return set(tx.scalars(sa.select(schema.repair_runs.c.kind)))
+        return set(tx.scalars(sa.select(schema.repair_runs.c.kind).where(schema.repair_runs.c.state == "done")))
 
 
 def how_many(db: SpeakerDB) -> int:

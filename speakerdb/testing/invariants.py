@@ -325,8 +325,7 @@ class Monitor:
                     continue
                 assert have.version >= version, f"{entity} went back in the index of {name}"
         self._indexed = {
-            name: {one.id: (one.version, one.deleted) for one in each.values()}
-            for name, each in view.documents.items()
+            name: {one.id: (one.version, one.deleted) for one in each.values()} for name, each in view.documents.items()
         }
         self._content = _grown(
             self._content, {(row.id, row.created_at): row.content_version for row in view.recordings.values()}

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from speakerdb.api.callers import Caller
 from speakerdb.api.door import SLASH, log_unexpected
 from speakerdb.api.house import House, house_of
-from speakerdb.api.operations import Operation
+from speakerdb.api.operations import Operation, OperationView
 from speakerdb.catalog.conditions import only_if
 from speakerdb.catalog.database import Transaction, can_hold
 from speakerdb.catalog.journal import Actor, acting, actor
@@ -204,7 +204,9 @@ OperationId = Annotated[
 ]  # fmt: skip
 
 
-ACCEPTED: dict[int | str, dict[str, Any]] = {202: {"description": "It goes on; ask the address in `Location`."}}
+ACCEPTED: dict[int | str, dict[str, Any]] = {
+    202: {"model": OperationView, "description": "It goes on; ask the address in `Location`."}
+}
 """For the OpenAPI document of a route that takes long."""
 
 

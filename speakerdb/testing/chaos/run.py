@@ -116,17 +116,19 @@ class Chaos:
     def run(self, points: int) -> Outcome:
         """Harm them at so many points at least, let all settle, and judge."""
         began = time.monotonic()
-        self.driver.ask("opened", lambda: None, serving=self._settings.serving)
-        for play, role in self._cast:
-            self._start(play, role)
-        with self.watched():
-            while self.harmed() < points:
-                self._turn()
-                time.sleep(POLL_SECONDS)
-            self.calm()
-            self.outcome.violations += settle(self.processes, self.driver, self.looking, self._settings)
-        self.judge()
-        self.close()
+        try:
+            self.driver.ask("opened", lambda: None, serving=self._settings.serving)
+            for play, role in self._cast:
+                self._start(play, role)
+            with self.watched():
+                while self.harmed() < points:
+                    self._turn()
+                    time.sleep(POLL_SECONDS)
+                self.calm()
+                self.outcome.violations += settle(self.processes, self.driver, self.looking, self._settings)
+            self.judge()
+        finally:
+            self.close()
         self.outcome.seconds = time.monotonic() - began
         return self.outcome
 
@@ -211,7 +213,8 @@ class Chaos:
                 process.send(signal.SIGKILL)
         while any(not process.ended for process in self.processes.started):
             for process in self.processes.look():
-                self.buried(process)
+                if process.ended:
+                    self.buried(process)
             time.sleep(POLL_SECONDS)
         self.processes.set_clock(0)
 
@@ -226,10 +229,14 @@ class Chaos:
     def watched(self) -> Iterator[None]:
         """Meanwhile samples are taken."""
         over = threading.Event()
+        failed: list[Exception] = []
 
         def look() -> None:
-            while not over.wait(SAMPLE_SECONDS):
-                self._samples.append(self.looking.sample())
+            try:
+                while not over.wait(SAMPLE_SECONDS):
+                    self._samples.append(self.looking.sample())
+            except Exception as error:  # noqa: BLE001  it is raised where the run ends
+                failed.append(error)
 
         watcher = threading.Thread(target=look)
         watcher.start()
@@ -238,6 +245,8 @@ class Chaos:
         finally:
             over.set()
             watcher.join()
+        if failed:
+            raise failed[0]
 
     def judge(self) -> list[Violation]:
         """What the history proves wrong, and what nobody should ever have logged."""

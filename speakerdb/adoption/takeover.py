@@ -75,6 +75,11 @@ class TakeOver:
             raise InvalidInput(f"Nothing is refused as {wrong[0]!r}.", hint=f"There are: {', '.join(sorted(REASONS))}.")
         begun = time.monotonic()
         with self._catalog.holding(LEASE_NAME) as lease:
+
+            def on_part(progress: ImportProgress) -> None:
+                self._catalog.keep(lease)
+                on_progress(progress)
+
             self._clear(lease)
             if self._has_happened(lease):
                 named = self._serving.resolve(fresh=True).index
@@ -83,16 +88,16 @@ class TakeOver:
             plan = self._plan(info, options or ImportOptions(), dry_run=False)
             if plan.map.id == DOCUMENT_ID:
                 # Most of it, while the application may still write.
-                self._refuse_losses(self._import.read(info, plan, lease, on_progress), leave)
+                self._refuse_losses(self._import.read(info, plan, lease, on_part), leave)
             else:
                 # Which of two documents of one id was the newer, nobody could tell: they are read once, and stand still.
-                self._refuse_losses(self._import.read(info, replace(plan, dry_run=True), None, on_progress), leave)
+                self._refuse_losses(self._import.read(info, replace(plan, dry_run=True), None, on_part), leave)
             with self._catalog.job(lease) as tx:
                 journal.record(
                     tx, adopting.BEGUN, self._who, self._catalog.now(), index=info.name, identity=info.identity
                 )
             try:
-                return self._blocked(lease, info, plan, leave, on_progress, begun)
+                return self._blocked(lease, info, plan, leave, on_part, begun)
             except (Exception, KeyboardInterrupt):
                 with suppress(SpeakerDBError):  # then the next start says that it is blocked
                     self._lift(lease)

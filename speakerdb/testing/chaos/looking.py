@@ -242,14 +242,15 @@ class _Server:
                 "vector_bytes": base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode(),
             }
             if how == "vector":
+                # Of the same version: what is changed behind its digest is not ahead of SQL.
                 document = self._ask("GET", place)
-                body, version = document["_source"] | held, document["_version"] + 1
+                body, version = document["_source"] | held, document["_version"]
             else:
                 body, version = held | {
                     "id": id, "version": 1, "content_hash": "none", "kind": "speaker", "library_id": "nowhere",
                     "bucket": bucket_of(id), "digest": digest_of(id, 1, "none"),
                 }, 1  # fmt: skip
-            self._ask("PUT", f"{place}?version={version}&version_type=external", body)
+            self._ask("PUT", f"{place}?version={version}&version_type=external_gte", body)
 
     def drop(self, index: str) -> None:
         try:

@@ -161,7 +161,7 @@ def error_classes() -> list[type[SpeakerDBError]]:
     def walk(cls: type[SpeakerDBError]) -> None:
         found.append(cls)
         for below in cls.__subclasses__():
-            if below.__module__ == errors.__name__:
+            if below.__module__.startswith(errors.__name__):
                 walk(below)
 
     walk(SpeakerDBError)

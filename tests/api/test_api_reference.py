@@ -99,7 +99,7 @@ def test_codes_stand_side_by_side() -> None:
     while waiting:
         cls = waiting.pop()
         known[cls.code] = [str(cls.exit_code), str(cls.http_status)]
-        waiting += [below for below in cls.__subclasses__() if below.__module__ == errors.__name__]
+        waiting += [below for below in cls.__subclasses__() if below.__module__.startswith(errors.__name__)]
     known |= {code: ["", str(own.status)] for code, own in OWN.items()}
     known |= {"usage": [str(door.USAGE_EXIT), ""], "io": [str(door.IO_EXIT), ""]}
     known |= {"interrupted": [str(door.INTERRUPTED_EXIT), ""], "internal": [str(output.INTERNAL_EXIT), "500"]}

@@ -18,7 +18,10 @@ from tests.cli.conftest import CommandLine
 
 
 def every_error(root: type[errors.SpeakerDBError] = errors.SpeakerDBError) -> list[type[errors.SpeakerDBError]]:
-    return [root, *(e for c in root.__subclasses__() if c.__module__ == errors.__name__ for e in every_error(c))]
+    return [
+        root,
+        *(e for c in root.__subclasses__() if c.__module__.startswith(errors.__name__) for e in every_error(c)),
+    ]
 
 
 @pytest.mark.parametrize("error", every_error())

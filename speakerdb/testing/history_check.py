@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from speakerdb.testing.history import ENDLESS, History, Operation, Sample
+from speakerdb.testing.history import ENDLESS, History, Operation, Sample, Values
 
 Key: TypeAlias = tuple[str, str]
 """What kind of register, and whose."""
@@ -81,19 +81,17 @@ class _Registers:
         self._writes: defaultdict[Key, list[_Write]] = defaultdict(list)
         self._merged: defaultdict[str, set[str]] = defaultdict(set)
         self._found: list[Violation] = []
-        for op in history.operations:
-            if op.answer == "refused":
-                continue
-            if op.op == "merge":
-                for source in (op.args["source"], *self._leads_to(op.args["source"])):
-                    self._merged[source].add(op.args["into"])
+        asked = [op.args for op in history.operations if op.op == "merge" and op.answer != "refused"]
+        while self._follow(asked):
+            pass
         for op in history.operations:
             if op.answer == "refused":
                 continue
             for (kind, whose), value in _writes_of(op):
                 # The id of a merged person leads to another one, and what is asked of it is done there; the answer says where.
                 for one in {whose, *(self._leads_to(whose) if kind.startswith("profile") else ())}:
-                    sure = op.answer == "acknowledged" and one == op.told.get("profile", whose)
+                    done_to = whose if op.op == "merge" else op.told.get("profile", whose)
+                    sure = op.answer == "acknowledged" and one == done_to
                     self._writes[kind, one].append(_Write(value, op.begin, op.end, sure, str(op)))
 
     def violations(self) -> list[Violation]:
@@ -160,6 +158,15 @@ class _Registers:
         if key[0] == "profile-of" and written is not None and read is not None:
             return read == written or read in self._leads_to(written)
         return bool(written == read)
+
+    def _follow(self, asked: Sequence[Values]) -> bool:
+        """What the id of a merged person leads to is merged in its place, in whichever order two were. Whether that was news."""
+        news = False
+        for args in asked:
+            for source in (args["source"], *self._leads_to(args["source"])):
+                news |= args["into"] not in self._merged[source]
+                self._merged[source].add(args["into"])
+        return news
 
     def _leads_to(self, profile: str) -> set[str]:
         found: set[str] = set()

@@ -90,7 +90,7 @@ def test_what_happened_as_it_was_told_is_right(story: Story) -> None:
         "match", 9, 10, told={"matches": [hit(name="Ada") | {"profile": "p", "profile_name": "P"}]}, speaker="spk-B"
     )
     story.ask("create-profile", 10, 11, profile="q", name="Q")
-    story.ask("merge", 11, 12, source="p", into="q", told={"profile": "q"})
+    story.ask("merge", 11, 12, source="p", into="q")
     story.ask("rename-profile", 12, 13, profile="p", name="R", told={"profile": "q"})  # the id leads on
     story.see(14, **held(A=("Ada", "q")), profiles={"p": ["P", "q"], "q": ["R", None]})
     story.ask("finalize", 14, 15, to="v4")
@@ -105,6 +105,17 @@ def test_what_happened_as_it_was_told_is_right(story: Story) -> None:
         19, profiles={"p": ["P", "q"], "q": ["R", None]}, aliases={"speakers": ["speakers_v4"]}, documents={"v4": []}
     )
     story.commits.append(Commit("extracted", "r/v3", 7, 7, "host/1"))
+    assert story.found() == set()
+
+
+def test_of_two_merges_at_once_the_second_merges_what_the_first_led_to(story: Story) -> None:
+    story.add(2, 3)
+    for profile in ("p", "q", "r"):
+        story.ask("create-profile", 2, 3, profile=profile, name=profile)
+    story.ask("assign", 4, 5, speaker="spk-A", profile="q")
+    story.ask("merge", 6, 9, source="p", into="r")  # begun first, and came second
+    story.ask("merge", 7, 8, source="p", into="q")
+    story.see(10, **held(A=(None, "r")), profiles={"p": ["p", "r"], "q": ["q", "r"], "r": ["r", None]})
     assert story.found() == set()
 
 
@@ -167,7 +178,7 @@ def an_acknowledged_person_is_lost(story: Story) -> None:
 def a_merge_is_lost(story: Story) -> None:
     for profile in ("p", "q"):
         story.ask("create-profile", 2, 3, profile=profile, name=profile)
-    story.ask("merge", 4, 5, source="p", into="q", told={"profile": "q"})
+    story.ask("merge", 4, 5, source="p", into="q")
     story.see(6, profiles={"p": ["p", None], "q": ["q", None]})
 
 
@@ -261,7 +272,7 @@ def a_member_of_a_merged_person_is_left_behind(story: Story) -> None:
     for profile in ("p", "q"):
         story.ask("create-profile", 2, 3, profile=profile, name=profile)
     story.ask("assign", 4, 5, speaker="spk-A", profile="p")
-    story.ask("merge", 6, 7, source="p", into="q", told={"profile": "q"})
+    story.ask("merge", 6, 7, source="p", into="q")
     story.see(8, **held(A=(None, "p")), profiles={"p": ["p", "q"], "q": ["q", None]})
 
 

@@ -2,8 +2,9 @@
 # The environment is `.venv`; it comes from requirements.lock alone. PYTHON=… chooses another Python (3.11 to 3.13).
 
 PYTHON ?=
-# Two to four workers: each may load a model, so more would need much memory and win little.
-PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist worksteal
+# One worker more than there are cores, since many tests wait for servers and processes. At most four: each may load a model.
+WORKERS := $(shell cores=`getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1`; test "$$cores" -lt 4 && echo $$((cores + 1)) || echo 4)
+PYTEST_ARGS ?= -n $(WORKERS) --dist worksteal
 
 SHELL := /bin/sh
 BIN := .venv/bin

@@ -141,10 +141,13 @@ class Database:
     def _connected(self, engine: sa.Engine) -> tuple[sa.Connection, sa.RootTransaction]:
         """A connection, and its transaction that has begun.
 
-        A server that was restarted leaves dead connections behind, which show at the first word: then all of them are let
-        go, and it is tried once more. Nothing had been said before, so nothing is done twice.
+        A server that was restarted leaves dead connections behind, which show at the first word: each that is met is let go,
+        and another one is tried, once more than the pool holds. Nothing had been said before, so nothing is done twice.
+        The pool itself stays: other threads' connections belong to it.
         """
-        for last in (False, True):
+        pool = engine.pool
+        tries = 2 + (pool.checkedin() if isinstance(pool, sa.pool.QueuePool) else 0)
+        for left in reversed(range(tries)):
             try:
                 connection = engine.connect()
             except sa.exc.TimeoutError as error:
@@ -156,10 +159,9 @@ class Database:
             except BaseException as error:
                 lost = connection.invalidated
                 connection.close()
-                if last or not (lost and isinstance(error, DatabaseUnavailable)):
+                if not left or not (lost and isinstance(error, DatabaseUnavailable)):
                     raise
-                self._engine.dispose()
-        raise AssertionError("the second time returns or raises")
+        raise AssertionError("the last time returns or raises")
 
     def _begin(self, connection: sa.Connection) -> None:
         self._dialect.begin(connection, writing="speakerdb_writes" in connection.get_execution_options())

@@ -11,7 +11,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -205,7 +205,7 @@ class World:
         index = unwrapped(db.index)
         concrete = db.serving.index_of(db.generations[name])
         if lost:
-            with Database(self.settings.catalog_url).write() as tx:
+            with closing(Database(self.settings.catalog_url)) as database, database.write() as tx:
                 _lose_a_vector(tx, name)
         if harms or strangers:
             damage.lay(index, concrete, damage.harmed(list(index.scan(concrete)), harms, strangers=strangers))

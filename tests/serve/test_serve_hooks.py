@@ -223,7 +223,7 @@ def test_the_service_runs_it_and_works_on_while_it_fails(make: Callable[..., Sta
     service = Service(stand.db)
     service.start()
     try:
-        wait_for(lambda: _position(stand.db.catalog) is not None, "its beginning")
+        wait_for(lambda: _has_begun(stand.db.catalog), "its beginning")
         add(stand.db, "a")
         failing = lambda: next(view for view in service.jobs() if view.name == "hooks").code == "hook-failed"  # noqa: E731
         wait_for(failing, "its failure")
@@ -240,6 +240,11 @@ def test_the_service_runs_it_and_works_on_while_it_fails(make: Callable[..., Sta
 def _position(catalog: Catalog) -> int:
     with catalog.read() as tx:
         return cleaning.position(tx, CURSOR) or 0
+
+
+def _has_begun(catalog: Catalog) -> bool:
+    with catalog.read() as tx:
+        return cleaning.position(tx, CURSOR) is not None
 
 
 def _alive(pid: int) -> bool:

@@ -85,6 +85,7 @@ Name = Annotated[Text, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 LibraryName = Annotated[Text, Field(min_length=1, max_length=MAX_NAME_LENGTH, description="A library's name.")]
 OfLibrary = Annotated[str | None, Query(max_length=MAX_NAME_LENGTH, description="Only of this library.")]
 Limit = Annotated[int, Query(ge=1, le=MOST_ON_A_PAGE, description="How many at most.")]
+Rows = Annotated[int, Query(ge=0, le=1000, description="At most so many rows of each list.")]
 Cursor = Annotated[str | None, Query(max_length=4000, description="`next` of the page before.")]
 DryRun = Annotated[bool, Query(description="Only say what would happen.")]
 IfMatch = Annotated[

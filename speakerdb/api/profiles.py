@@ -18,6 +18,7 @@ from speakerdb.api.parts import (
     Name,
     OfLibrary,
     Page,
+    Rows,
     Said,
     Text,
     because,
@@ -82,7 +83,7 @@ def show_profile(
     profile: Id,
     db: Library,
     response: Response,
-    rows: Annotated[int, Query(ge=0, le=1000, description="At most so many rows of each list.")] = 20,
+    rows: Rows = 20,
 ) -> ProfileDetails:
     """One profile: how well its speakers fit together, who does not fit, and where the person appears."""
     found = db.voices.profile(profile, rows=rows)

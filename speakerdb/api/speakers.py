@@ -19,6 +19,7 @@ from speakerdb.api.parts import (
     Name,
     OfLibrary,
     Page,
+    Rows,
     Said,
     Text,
     because,
@@ -38,7 +39,6 @@ from speakerdb.reports.people import SpeakerDetails, SplitReport, UndoReport
 routes = Routes("speakers")
 
 OPERATOR, READER = Role.OPERATOR, Role.READER
-Rows = Annotated[int, Query(ge=0, le=1000, description="At most so many rows of each list.")]
 OfOne = Query(max_length=MAX_ID_LENGTH)
 
 

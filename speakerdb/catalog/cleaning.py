@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
-from speakerdb.catalog.database import Transaction, upsert
+from speakerdb.catalog.database import Transaction, replacing
 from speakerdb.catalog.schema import cursors, events, repair_runs
 
 
@@ -56,6 +56,5 @@ def position(tx: Transaction, name: str) -> int | None:
 
 def move_to(tx: Transaction, name: str, event: int, now: int) -> None:
     """It has come past this event."""
-    statement = upsert(tx.dialect.name, cursors).values(name=name, position=event, updated_at=now)
-    changes = {"position": statement.excluded.position, "updated_at": statement.excluded.updated_at}
-    tx.execute(statement.on_conflict_do_update(index_elements=["name"], set_=changes))
+    row = {"name": name, "position": event, "updated_at": now}
+    tx.execute(replacing(tx.dialect.name, cursors, "position", "updated_at"), [row])

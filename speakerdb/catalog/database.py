@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -250,6 +251,16 @@ def upsert(dialect: str, table: sa.Table) -> Any:
     from sqlalchemy.dialects import postgresql
 
     return postgresql.insert(table)
+
+
+@lru_cache
+def replacing(dialect: str, table: sa.Table, *columns: str) -> sa.Insert:
+    """An INSERT that gives these columns their new values where a row of the same primary key is there already."""
+    statement = upsert(dialect, table)
+    keys = [column.name for column in table.primary_key]
+    return statement.on_conflict_do_update(  # type: ignore[no-any-return]
+        index_elements=keys, set_={name: statement.excluded[name] for name in columns}
+    )
 
 
 def holds(dialect: str, column: sa.ColumnElement[Any], text: str) -> sa.ColumnElement[bool]:

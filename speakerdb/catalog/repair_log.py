@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import sqlalchemy as sa
 
-from speakerdb.catalog.database import Row, Transaction, cleaned, held, parts, upsert
+from speakerdb.catalog.database import Row, Transaction, cleaned, held, parts, replacing
 from speakerdb.catalog.schema import quarantine, repair_cursors, repair_runs
 from speakerdb.core.drift import delay
 from speakerdb.reports.repairing import QuarantineView, RunKind, RunState, RunView
@@ -118,13 +117,7 @@ class Unmended:
     message: str
 
 
-@lru_cache
-def _put(dialect: str) -> sa.Insert:
-    statement = upsert(dialect, quarantine)
-    changed = ("difference", "code", "message", "attempts", "last_at", "next_at")
-    return statement.on_conflict_do_update(  # type: ignore[no-any-return]
-        index_elements=["generation", "entity_id"], set_={name: statement.excluded[name] for name in changed}
-    )
+_CHANGED = ("difference", "code", "message", "attempts", "last_at", "next_at")
 
 
 def put(tx: Transaction, generation: str, found: Sequence[Unmended], now: int) -> None:
@@ -139,7 +132,7 @@ def put(tx: Transaction, generation: str, found: Sequence[Unmended], now: int) -
                  "message": cleaned(one.message), "attempts": attempts, "first_at": now, "last_at": now,
                  "next_at": now + int(delay(attempts) * 1e6)}
             )  # fmt: skip
-        tx.execute(_put(tx.dialect.name), rows)
+        tx.execute(replacing(tx.dialect.name, quarantine, *_CHANGED), rows)
 
 
 def _attempts(tx: Transaction, generation: str, ids: Sequence[str]) -> dict[str, int]:
@@ -247,25 +240,17 @@ class Cursor:
     lap_ended_at: int | None
 
 
+_PLACE = ("index", "after", "lap_begun_at", "lap_ended_at")
+
+
 def cursor(tx: Transaction, generation: str) -> Cursor | None:
     """How far the walk is; None before the first."""
-    names = ("index", "after", "lap_begun_at", "lap_ended_at")
-    query = sa.select(*(repair_cursors.c[name] for name in names)).where(repair_cursors.c.generation == generation)
+    query = sa.select(*(repair_cursors.c[name] for name in _PLACE)).where(repair_cursors.c.generation == generation)
     row = tx.execute(query).one_or_none()
     return None if row is None else Cursor(*row)
 
 
-@lru_cache
-def _move(dialect: str) -> sa.Insert:
-    statement = upsert(dialect, repair_cursors)
-    names = ("index", "after", "lap_begun_at", "lap_ended_at")
-    return statement.on_conflict_do_update(  # type: ignore[no-any-return]
-        index_elements=["generation"], set_={name: statement.excluded[name] for name in names}
-    )
-
-
 def move_cursor(tx: Transaction, generation: str, to: Cursor) -> None:
     """The walk has come so far."""
-    row = {"generation": generation, "index": to.index, "after": to.after}
-    stamps = {"lap_begun_at": to.lap_begun_at, "lap_ended_at": to.lap_ended_at}
-    tx.execute(_move(tx.dialect.name), [row | stamps])
+    row = {"generation": generation, **{name: getattr(to, name) for name in _PLACE}}
+    tx.execute(replacing(tx.dialect.name, repair_cursors, *_PLACE), [row])

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from speakerdb.catalog.database import Row, Transaction, cleaned, parts, upsert
+from speakerdb.catalog.database import Row, Transaction, cleaned, parts, replacing, upsert
 from speakerdb.catalog.schema import (
     Text,
     embeddings,
@@ -46,14 +46,8 @@ class EmbeddingRow:
     content_version: int
 
 
-@lru_cache
-def _write_embedding(dialect: str) -> sa.Insert:
-    statement = upsert(dialect, embeddings)
-    replaced = ("kind", "vector", "reason", "seconds", "segments", "resultant", "agreement", "recipe",
-                "content_version", "created_at")  # fmt: skip
-    return statement.on_conflict_do_update(  # type: ignore[no-any-return]
-        index_elements=["generation", "entity_id"], set_={name: statement.excluded[name] for name in replaced}
-    )
+_REPLACED = ("kind", "vector", "reason", "seconds", "segments", "resultant", "agreement", "recipe",
+             "content_version", "created_at")  # fmt: skip
 
 
 @lru_cache
@@ -113,7 +107,10 @@ def write_embeddings(
 def store(tx: Transaction, generation: str, rows: Sequence[EmbeddingRow], now: int) -> None:
     """Store embeddings whose documents an index holds already: no version is raised."""
     if rows:
-        tx.execute(_write_embedding(tx.dialect.name), [_embedding_values(generation, row, now) for row in rows])
+        tx.execute(
+            replacing(tx.dialect.name, embeddings, *_REPLACED),
+            [_embedding_values(generation, row, now) for row in rows],
+        )
 
 
 def raise_versions(tx: Transaction, entity_ids: Iterable[str], now: int) -> None:

@@ -192,7 +192,3 @@ class Mending:
             outcome.quarantined.update(each.code for each in bad)
             count += len(mended)
             told("proving", count)
-
-
-def _code(one: Finding) -> str:
-    return ItemsRejected.code if one.drift is Drift.REJECTED else NOT_MENDED

@@ -126,7 +126,7 @@ reference: env
 
 lock: env
 	@if uv --version >/dev/null 2>&1; then uv=uv; else uv=$(BIN)/uv; fi; \
-	$$uv pip compile --quiet $(LOCK_ARGS) pyproject.toml --extra dev --universal --python-version 3.11 --fork-strategy fewest \
+	$$uv pip compile --quiet $(LOCK_ARGS) pyproject.toml --extra dev --extra int8 --universal --python-version 3.11 --fork-strategy fewest \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --output-file requirements.lock
 	@echo "requirements.lock is new; the next command makes .venv from it"
 

@@ -12,7 +12,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from speakerdb.types import Generation, ModelSpec, OperatingPoint
+from speakerdb.types import Generation, ModelSpec, OperatingPoint, Recipe
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        recipe.name: recipe
+        for recipe in (
+            Recipe(),
+            Recipe(name="spread-60", budget_seconds=60.0),
+            Recipe(name="spread-30-int8", arithmetic="int8"),
+            Recipe(name="spread-60-int8", budget_seconds=60.0, arithmetic="int8"),
+        )
+    }
+)
+"""Recipes by name: thirty seconds a speaker unless something else is chosen, and sixty for twice the work; both also for a
+quantised network. `docs/explanation/recipe.md` has what was measured of each."""
 
 V3 = Generation(
     name="v3",

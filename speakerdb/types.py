@@ -83,8 +83,10 @@ class Waveform:
 class Recipe:
     """How a speaker's speech is chosen and pooled. A changed recipe is a new generation.
 
-    The defaults are the ones measured in `docs/explanation/architecture.md`: 30 s a speaker in
+    The defaults are the ones measured in `docs/explanation/recipe.md`: 30 s a speaker in
     segments of 3 to 6 s, each inside one turn, one bin of the recording a segment.
+    `arithmetic` is ``float``, or ``int8`` for a network whose weights and activations were quantised: its vectors are
+    close to those of the float network, and not the same.
     """
 
     name: str = "spread-30"
@@ -96,6 +98,7 @@ class Recipe:
     confident_seconds: float = 6.0
     selection: str = "bins-longest-turn"
     pooling: str = "mean-of-unit-vectors-by-seconds"
+    arithmetic: str = "float"
 
     @property
     def digest(self) -> str:
@@ -105,7 +108,10 @@ class Recipe:
 
 @lru_cache
 def _recipe_digest(recipe: Recipe) -> str:
-    text = json.dumps(asdict(recipe), sort_keys=True)
+    stated = asdict(recipe)
+    if recipe.arithmetic == "float":
+        del stated["arithmetic"]  # younger than many a library: what was made before it keeps its digest
+    text = json.dumps(stated, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 

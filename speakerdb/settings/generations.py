@@ -9,7 +9,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from speakerdb.errors import ConfigurationError
-from speakerdb.types import Generation, ModelSpec, OperatingPoint
+from speakerdb.generations import RECIPES
+from speakerdb.types import Generation, ModelSpec, OperatingPoint, Recipe
 
 
 class GenerationSettings(BaseModel):
@@ -42,7 +43,11 @@ class GenerationSettings(BaseModel):
     margin: float | None = Field(
         default=None, ge=0, le=2, description="How far ahead of the next person an accepted match must be."
     )
-    recipe: str | None = Field(default=None, description="Name of the recipe; follows the budget unless given.")
+    recipe: str | None = Field(
+        default=None,
+        description="A recipe by its name: `spread-30`, `spread-60`, `spread-30-int8` or `spread-60-int8`. With a budget of"
+        " your own, a name of your own.",
+    )
     budget_seconds: float | None = Field(
         default=None, gt=0, description="Seconds of speech used for each speaker of a recording."
     )
@@ -75,19 +80,26 @@ class GenerationSettings(BaseModel):
             if (value := getattr(self, key)) is not None
         }
         point = {key: v for key in ("accept", "candidate", "margin") if (v := getattr(self, key)) is not None}
-        recipe = base.recipe
-        if self.budget_seconds is not None:
-            recipe = replace(
-                recipe, name=self.recipe or f"spread-{self.budget_seconds:g}", budget_seconds=self.budget_seconds
-            )
-        elif self.recipe is not None:
-            recipe = replace(recipe, name=self.recipe)
         return replace(
             base,
             model=replace(base.model, **spec),
             operating_point=replace(base.operating_point, **point),
-            recipe=recipe,
+            recipe=self._recipe(base.recipe, name),
         )
+
+    def _recipe(self, base: Recipe, generation: str) -> Recipe:
+        recipe = base if self.recipe is None else RECIPES.get(self.recipe)
+        if self.budget_seconds is None:
+            if recipe is None:
+                raise ConfigurationError(
+                    f"Generation {generation!r} names the recipe {self.recipe!r}, which does not exist.",
+                    hint=f"Choose one of {', '.join(RECIPES)}, or give budget_seconds with a name of your own.",
+                )
+            return recipe
+        recipe = recipe or base
+        quantised = "" if recipe.arithmetic == "float" else f"-{recipe.arithmetic}"
+        name = self.recipe or f"spread-{self.budget_seconds:g}{quantised}"
+        return replace(recipe, name=name, budget_seconds=self.budget_seconds)
 
 
 class ModelSettings(BaseModel):

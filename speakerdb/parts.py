@@ -26,6 +26,7 @@ from speakerdb.overview import Overview
 from speakerdb.people import People
 from speakerdb.plots import Plots
 from speakerdb.projector import Projector
+from speakerdb.recipes import Recipes
 from speakerdb.repairer import Repairer
 from speakerdb.settings import Settings
 from speakerdb.types import Generation
@@ -53,6 +54,7 @@ class Parts:
     access: Access
     explain: Explain
     plots: Plots
+    recipes: Recipes
     worker: Worker
     housekeeping: Housekeeping
     live: Live
@@ -148,6 +150,15 @@ def build(
         access=Access(catalog, who=who),
         explain=Explain(catalog, index, generations, serving, live, media_roots=media_roots),
         plots=Plots(catalog, generations),
+        recipes=Recipes(
+            catalog,
+            generations,
+            serving,
+            load,
+            executor=lambda: make_executor(settings.executor),
+            media_roots=media_roots,
+            timeout=settings.recording_timeout,
+        ),
         worker=Worker(catalog, generations, extraction, projector, migrator, halt=live.halt),
         housekeeping=Housekeeping(catalog, settings.schedule, who=who),
         live=live,

@@ -8,7 +8,6 @@ person, recording or library is in a picture.
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import combinations, groupby, islice
@@ -21,7 +20,10 @@ import numpy.typing as npt
 from speakerdb.catalog import activity, library, samples, vectors
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction
+from speakerdb.core.agreement import AGREEMENT
+from speakerdb.core.sampling import SEED, Reservoir
 from speakerdb.errors import Conflict, InvalidInput
+from speakerdb.reports.recipes import RecipeTrial
 from speakerdb.reports.seeing import Picture
 from speakerdb.types import Embedding, FloatArray, Generation
 
@@ -34,7 +36,6 @@ PictureKind = Literal["similarities", "progress", "speech"]
 KINDS: tuple[PictureKind, ...] = ("similarities", "progress", "speech")
 FORMATS = ("svg", "png", "pdf")
 
-SEED = 20_260
 PROFILES = 500
 """So many profiles with two or more voices are compared at the most, chosen at random; as many again that have one."""
 MEMBERS = 10
@@ -79,13 +80,7 @@ class Plots:
         `Conflict` where the library holds too little for it, `InvalidInput` for another ending or a folder that is not
         there. The file takes its place only when all of it is written.
         """
-        form = file.suffix.lower().removeprefix(".")
-        if form not in FORMATS:
-            raise InvalidInput(
-                f"A picture cannot be written as {file.name!r}.", hint="End its name in .svg, .png or .pdf."
-            )
-        if not file.absolute().parent.is_dir():
-            raise InvalidInput(f"There is no folder {file.absolute().parent}.", hint="Make it first.")
+        form = form_of(file)
         drawn: dict[PictureKind, Callable[[Transaction, str | None], _Drawing]] = {
             "similarities": self._similarities, "progress": self._progress, "speech": self._speech,
         }  # fmt: skip
@@ -216,6 +211,57 @@ class Plots:
         return _Drawing(draw, (9.0, 4.5), {"speakers": total})
 
 
+def form_of(file: Path) -> str:
+    """The format that the ending of a picture's name says. `InvalidInput` for another ending, or a folder that is not there."""
+    form = file.suffix.lower().removeprefix(".")
+    if form not in FORMATS:
+        raise InvalidInput(f"A picture cannot be written as {file.name!r}.", hint="End its name in .svg, .png or .pdf.")
+    if not file.absolute().parent.is_dir():
+        raise InvalidInput(f"There is no folder {file.absolute().parent}.", hint="Make it first.")
+    return form
+
+
+def draw_trial(trial: RecipeTrial, file: Path) -> Picture:
+    """Agreement, and separation where it was measured, over the seconds of speech that the network is given."""
+    form = form_of(file)
+    *budgets, everything = trial.budgets
+    at = [result.speech_seconds for result in budgets]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots(1 if everything.separation is None else 2, 1, sharex=True, squeeze=False)[:, 0]
+        known = [result for result in budgets if result.agreement is not None]
+        for name, colour, dashes, values in (
+            ("median", BLUE, "-", [result.agreement for result in known]),
+            ("5th percentile", SKY, "--", [result.agreement_low for result in known]),
+        ):
+            spent = [result.speech_seconds for result in known]
+            axes[0].plot(spent, values, color=colour, linestyle=dashes, marker="o", linewidth=2.0, label=name)
+        axes[0].axhline(
+            AGREEMENT, color=BLACK, linewidth=1.2, linestyle=":", label=f"wanted at the median: {AGREEMENT:g}"
+        )
+        axes[0].set_ylabel("cosine to all clean speech")
+        axes[0].set_title(f"{trial.generation}: {trial.speakers:,} speakers", loc="left")
+        if everything.separation is not None:
+            errors = [100 * result.separation.eer for result in budgets if result.separation is not None]
+            axes[1].plot(at, errors, color=ORANGE, marker="s", linewidth=2.0, label="equal error rate")
+            reference = 100 * everything.separation.eer
+            axes[1].axhline(reference, color=BLACK, linewidth=1.2, label=f"all clean speech: {reference:.1f} %")
+            axes[1].set_ylim(bottom=0)
+            axes[1].set_ylabel("percent")
+            axes[1].set_title(f"named profiles: {everything.separation.same:,} pairs of one", loc="left")
+        for axis in axes:
+            for result in budgets:
+                if result.budget_seconds == trial.recommendation.budget_seconds:
+                    axis.axvline(result.speech_seconds, color=GREEN, linewidth=1.2, linestyle="-.", label="recommended")
+            _legend(axis)
+        axes[-1].set_xlim(left=0)
+        axes[-1].set_xlabel("seconds of speech through the network for a speaker")
+
+    height = 3.5 if everything.separation is None else 6.0
+    _save(_Drawing(draw, (9.0, height), {}), file, form)
+    return Picture("recipe", str(file), {"speakers": trial.speakers, "budgets": len(budgets)})
+
+
 class _Drawing:
     """What is to be drawn, how large (inches), and how much stands behind it."""
 
@@ -269,31 +315,13 @@ _EMPTY = np.zeros(0, np.float32)
 
 def _chosen(members: Iterator[tuple[str, str]]) -> dict[str, list[str]]:
     """Voices of a sample of profiles: up to `PROFILES` with several voices, and as many with one. Holds no more."""
-    several, single = _Reservoir(PROFILES), _Reservoir(PROFILES)
+    several, single = Reservoir[tuple[str, list[str]]](PROFILES), Reservoir[tuple[str, list[str]]](PROFILES)
     for profile, rows in groupby(members, key=lambda row: row[0]):
-        voices = _Reservoir(MEMBERS)
+        voices = Reservoir[str](MEMBERS)
         for _, voice in rows:
             voices.offer(voice)
         (several if len(voices.kept) > 1 else single).offer((profile, sorted(voices.kept)))
     return dict([*several.kept, *single.kept])
-
-
-class _Reservoir:
-    """A random sample of a stream of unknown length (Vitter 1985, algorithm R), the same for the same stream."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._seen = 0
-        self._numbers = random.Random(SEED)  # noqa: S311
-        self.kept: list[Any] = []
-
-    def offer(self, one: Any) -> None:
-        """Take it into the sample, or not."""
-        self._seen += 1
-        if len(self.kept) < self._size:
-            self.kept.append(one)
-        elif (slot := self._numbers.randrange(self._seen)) < self._size:
-            self.kept[slot] = one
 
 
 def _vectors(tx: Transaction, generation: str, ids: Sequence[str]) -> list[FloatArray]:

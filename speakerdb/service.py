@@ -83,6 +83,7 @@ class SpeakerDB:
         self.access = parts.access
         self.explain = parts.explain
         self.plots = parts.plots
+        self.recipes = parts.recipes
         self.live = parts.live
         self.preferences = parts.preferences
         self.worker = parts.worker

@@ -1,4 +1,5 @@
-"""What pictures are drawn from: streamed and counted here, so that no picture holds more than a sample of a library."""
+"""What pictures are drawn from and recipes are tried with: streamed and counted here, so that nobody holds more than a
+sample of a library."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.schema import embeddings, recordings, speakers, work_items
+from speakerdb.reports.recipes import Voice
 
 STREAMED = 10_000
 """Rows that are fetched at once."""
@@ -72,3 +74,18 @@ def speech_seconds(tx: Transaction, library: str | None) -> Iterator[float]:
         query = query.where(recordings.c.library_id == library)
     for row in tx.execute(query.execution_options(yield_per=STREAMED)):
         yield row[0]
+
+
+def voices_with_files(tx: Transaction, library: str | None, least_seconds: float) -> Iterator[Voice]:
+    """Speakers with at least so much speech in recordings that have a file, profile by profile (those without one together),
+    then by id; streamed."""
+    query = (
+        sa.select(speakers.c.id, speakers.c.recording_id, recordings.c.library_id, speakers.c.profile_id)
+        .join(recordings, recordings.c.id == speakers.c.recording_id)
+        .where(recordings.c.path.is_not(None), speakers.c.speech_seconds >= least_seconds)
+        .order_by(speakers.c.profile_id, speakers.c.id)
+    )
+    if library is not None:
+        query = query.where(recordings.c.library_id == library)
+    for row in tx.execute(query.execution_options(yield_per=STREAMED)):
+        yield Voice(*row)

@@ -33,6 +33,7 @@ from speakerdb.cli import (
     models,
     plot,
     profiles,
+    recipe,
     recordings,
     repair,
     serve,
@@ -98,6 +99,7 @@ app.add_typer(alias.app, name="alias")
 app.add_typer(lease.app, name="lease")
 app.add_typer(live_settings.app, name="live")
 app.add_typer(models.app, name="models")
+app.add_typer(recipe.app, name="recipe")
 app.command()(doctor.doctor)
 app.command("support-bundle")(support.support_bundle)
 app.command()(demo.demo)

@@ -66,6 +66,9 @@ class Day:
         yield "explain", lambda: [self.speaker()], 0
         yield "explain", lambda: [self.recording("talk01")], 0
         yield "plot", lambda: ["speech", "--out", self.cli.folder / "speech.svg"], 0
+        yield "recipe list", nothing, 0
+        yield "recipe show", lambda: ["v4", "--budget", "20", "--settings-for", "v4"], 0
+        yield "recipe try", lambda: ["--budget", "1,2", "--sample", "3", "--plot", self.cli.folder / "recipe.svg"], 0
         yield "lease list", nothing, 0
         yield "token create", lambda: ["uploader", "--role", "operator", "--days", "30", "--why", "to upload"], 0
         yield "token list", nothing, 0

@@ -38,13 +38,26 @@ def wait(condition: Callable[[], object]) -> None:
 @pytest.fixture
 def environment(repository: Path) -> dict[str, str]:
     """That of a test run inside a test: our code, none of our servers."""
-    return {**os.environ, "PYTHONPATH": str(repository), "CI": ""}
+    return {**os.environ, "PYTHONPATH": str(repository), "CI": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
 def inner_pytest(folder: Path, text: str, environment: dict[str, str], *more: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_inner.py").write_text(text)
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", PLUGIN, "--rootdir", ".", *more],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "xdist",
+            "-p",
+            PLUGIN,
+            "--rootdir",
+            ".",
+            *more,
+        ],
         cwd=folder,
         env=environment,
         capture_output=True,

@@ -88,7 +88,14 @@ class FakeExecutor:
         self.answer = answer
         self.restarts = 0
 
-    def submit(self, function: Callable[[Any], Any], task: Any) -> Future[Any]:  # noqa: ARG002
+    def submit(
+        self,
+        function: Callable[[Any], Any],  # noqa: ARG002
+        task: Any,
+        *,
+        timeout: float | None = None,  # noqa: ARG002
+        alone: bool = False,  # noqa: ARG002
+    ) -> Future[Any]:
         """A finished future."""
         future: Future[Any] = Future()
         try:
@@ -105,7 +112,7 @@ class FakeExecutor:
         self.restarts += 1
         return ""
 
-    def resize(self, width: int) -> None:
+    def resize(self, workers: int) -> None:
         """One at a time, always."""
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Sequence
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,27 @@ def _open_some(paths: Sequence[Path]) -> list[Any]:
     return open_files(paths)
 
 
+class Remembering(ProcessExecutor):
+    """Knows every process that it had."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers)
+        self.started: set[SpawnProcess] = set()
+
+    def submit(self, *given: Any, **more: Any) -> Any:
+        future = super().submit(*given, **more)
+        self.started.update(self.processes)
+        return future
+
+
 def test_a_deadly_and_an_endless_file_stop_nobody_else(
     db: SpeakerDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(opening, "open_files", _open_some)
-    made: list[ProcessExecutor] = []
+    made: list[Remembering] = []
 
     def make() -> ProcessExecutor:
-        made.append(ProcessExecutor(1))
+        made.append(Remembering(1))
         return made[-1]
 
     db.ingest._opener = lambda: Opener(make, 20.0)
@@ -49,7 +63,8 @@ def test_a_deadly_and_an_endless_file_stop_nobody_else(
     assert "003.wav cannot be read: the process that opened it was killed by signal 11 (SIGSEGV)" in told
     assert "005.wav cannot be read: opening it took more than 20 s" in told
     assert len(made) == 1
-    assert not any(process.is_alive() for process in made[0]._context.started)
+    assert made[0].started
+    assert not any(process.is_alive() for process in made[0].started)
     monkeypatch.setattr(opening, "open_files", open_files)
     again = db.ingest.bring_in([path])
     assert (again.added, again.unchanged, again.refused) == (2, 6, 0)

@@ -19,6 +19,7 @@ from speakerdb.api.problems import Refusal
 from speakerdb.catalog.journal import Actor
 from speakerdb.opener import Opener
 from speakerdb.service import SpeakerDB
+from speakerdb.settings import ApiSettings
 
 T = TypeVar("T")
 
@@ -36,6 +37,33 @@ class Readiness(Protocol):
         ...
 
 
+class Turns:
+    """Turns of which there are so many at once. Those who wait for one are bounded too, in number and in time."""
+
+    def __init__(self, number: int, settings: ApiSettings) -> None:
+        self._free = anyio.Semaphore(number)
+        self._settings = settings
+        self.waiting = 0
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """A turn. `Refusal` (`busy`) where too many wait already, or it takes too long."""
+        if self.waiting >= self._settings.waiting:
+            raise Refusal("busy")
+        self.waiting += 1
+        try:
+            with anyio.fail_after(self._settings.waiting_seconds):
+                await self._free.acquire()
+        except TimeoutError:
+            raise Refusal("busy") from None
+        finally:
+            self.waiting -= 1
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
 class House:
     """One library behind HTTP."""
 
@@ -46,37 +74,18 @@ class House:
         self.operations = Operations()
         self.following = Following(db, self.call, lambda: service is not None and service.stopping)
         self.opener: Opener = db.ingest.opener()
-        self.models = anyio.Semaphore(1)
+        self.turns = Turns(self.settings.threads, self.settings)
+        self.models = Turns(1, self.settings)
         """One clip at a time: a model takes every core by itself."""
-        self._turns = anyio.Semaphore(self.settings.threads)
-        self._waiting = 0
 
     def close(self) -> None:
         """Nothing is asked any more."""
         self.following.close()
         self.opener.close()
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """One of the turns. `Refusal` (`busy`) where too many wait already, or it takes too long."""
-        if self._waiting >= self.settings.waiting:
-            raise Refusal("busy")
-        self._waiting += 1
-        try:
-            with anyio.fail_after(self.settings.waiting_seconds):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise Refusal("busy") from None
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._turns.release()
-
     async def call(self, function: Callable[..., T], *args: Any) -> T:
         """Run what blocks in a thread, in a turn. The context (on whose behalf) goes with it."""
-        async with self.turn():
+        async with self.turns.one():
             return await anyio.to_thread.run_sync(function, *args)
 
     async def caller(self, connection: HTTPConnection) -> Caller:

@@ -109,7 +109,7 @@ async def match_clip(
 ) -> Any:
     """Rank the voices most like the one in an audio file: its bytes are the body. It is not kept."""
     house = house_of(request)
-    async with received(request, house.settings.clip_mb) as file, house.models:
+    async with received(request, house.settings.clip_mb) as file, house.models.one():
         return await house.call(_match_clip, house, file, k, kind, library, generation)
 
 

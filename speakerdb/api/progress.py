@@ -1,4 +1,8 @@
-"""A migration's progress as it goes: server-sent events, and a WebSocket. As JSON it is `/v1/migrations/current`."""
+"""A migration's progress as it goes: server-sent events, and a WebSocket. As JSON it is `/v1/migrations/current`.
+
+A stream may stay open for days, so who follows is asked for again at each step: a token that was revoked or has expired hears
+nothing more.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import orjson
 from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
+from starlette.requests import HTTPConnection
 from starlette.responses import StreamingResponse
 
 from speakerdb.api import callers
@@ -22,6 +27,7 @@ routes = Routes("migrations")
 
 SOCKET = "/v1/migrations/current/socket"
 GOING_AWAY = 1001
+MAY_NOT = 1008
 BROKEN = 1011
 TRY_AGAIN = 1013
 
@@ -39,8 +45,9 @@ async def follow_migration(request: Request) -> StreamingResponse:
         try:
             yield _event(first)
             async for step in steps:
+                await _still(request)
                 yield _event(step)
-        except SpeakerDBError as error:
+        except (Refusal, SpeakerDBError) as error:
             yield b"event: error\ndata: " + orjson.dumps({"code": error.code}) + b"\n\n"
         finally:
             await steps.aclose()
@@ -56,7 +63,7 @@ def add_socket(app: FastAPI) -> None:
 async def _socket(websocket: WebSocket) -> None:
     house = house_of(websocket)
     try:
-        callers.require(await house.caller(websocket), Role.READER)
+        await _still(websocket)
         steps = house.following.steps()
         first = await anext(steps)
     except (Refusal, SpeakerDBError) as error:
@@ -66,17 +73,23 @@ async def _socket(websocket: WebSocket) -> None:
         await websocket.accept()
         await _tell(websocket, first)
         async for step in steps:
+            await _still(websocket)
             await _tell(websocket, step)
         await websocket.close(GOING_AWAY)
     except WebSocketDisconnect:
         return  # they have left
-    except SpeakerDBError:
-        await websocket.close(TRY_AGAIN)
+    except (Refusal, SpeakerDBError) as error:
+        await websocket.close(MAY_NOT if getattr(error, "status", None) in (401, 403) else TRY_AGAIN, error.code)
     except Exception as error:  # noqa: BLE001 - the last door, as of every route
         log_unexpected(websocket.scope, error)
         await websocket.close(BROKEN)
     finally:
         await steps.aclose()
+
+
+async def _still(connection: HTTPConnection) -> None:
+    """`Refusal` for one who may not follow, or may not any more."""
+    callers.require(await house_of(connection).caller(connection), Role.READER)
 
 
 async def _tell(websocket: WebSocket, step: Follow) -> None:

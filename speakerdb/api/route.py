@@ -162,7 +162,7 @@ async def _enter(
             request._body = b"".join(pieces)  # where Starlette keeps a body that was read
         if not blocks:
             return await handle(request)  # it takes its turns itself
-        async with house.turn():
+        async with house.turns.one():
             return await handle(request)
 
 

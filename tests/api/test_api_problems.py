@@ -140,7 +140,7 @@ def test_more_than_may_wait_are_sent_away(make_api: Callable[..., Api], monkeypa
     assert entered.wait(30)
     for thread in threads[1:]:
         thread.start()
-    while house._waiting < 2:
+    while house.turns.waiting < 2:
         pass
     answer = api.client.get("/v1/me")
     assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "busy", "1")

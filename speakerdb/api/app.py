@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
+from starlette.routing import Match
 
 from speakerdb import __version__, metrics
 from speakerdb.api import (
@@ -104,7 +105,19 @@ async def _refused(request: Request, error: Exception) -> Response:
     note = note_of(request.scope)
     problem = of_error(error)
     note.code = "-" if problem is None else problem.code
-    return response_of(error, note.id)
+    answer = response_of(error, note.id)
+    if answer.status_code == 405:
+        answer.headers["Allow"] = ", ".join(sorted(_allowed(request)))
+    return answer
+
+
+def _allowed(request: Request) -> set[str]:
+    """The methods of an address: each is a route of its own."""
+    found: set[str] = set()
+    for route in request.app.router.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return found | {"HEAD"} if "GET" in found else found
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

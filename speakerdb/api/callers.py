@@ -86,11 +86,19 @@ def client_address(connection: HTTPConnection, proxies: Sequence[str]) -> str:
 def _check_origin(connection: HTTPConnection, allowed: Sequence[str]) -> None:
     origin = connection.headers.get("origin")
     if origin is not None:
-        own = urlsplit(origin).netloc.lower() == connection.headers.get("host", "").lower() and origin != "null"
-        if not own and origin not in allowed:
+        own = _place(origin)
+        if origin not in allowed and (not own or own != connection.headers.get("host", "").lower()):
             raise Refusal("foreign-origin")
     elif connection.headers.get("sec-fetch-site") == "cross-site":
         raise Refusal("foreign-origin")
+
+
+def _place(origin: str) -> str:
+    """The host and port of an origin; empty for `null`, and for what is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _host(connection: HTTPConnection) -> str:

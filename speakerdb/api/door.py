@@ -22,6 +22,8 @@ SLASH = "\0"
 """Stands in a path for a slash that was sent as %2F: it belongs to an id. A NUL itself is refused."""
 GONE = 499
 """What the log says of a request whose client left before the answer."""
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Methods that the log and the metrics name. A client may make up any other word: all of them are `other`."""
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -38,6 +40,7 @@ class Note:
     """What is to be said of a request in the log."""
 
     id: str
+    method: str
     address: str = "-"
     token_id: str = "-"  # noqa: S105  no secret: its name
     code: str = "-"
@@ -55,18 +58,18 @@ class Door:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        note = Note(_request_id(scope))
-        scope[NOTE] = note
+        note = Note(_request_id(scope), _method(scope))
+        scope = {**scope, NOTE: note}
+        if note.method == "HEAD":
+            scope["method"] = "GET"  # the same answer; the server, whose scope says HEAD, sends no body
         begun = time.monotonic()
 
         async def answered(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] == "websocket.accept":
+                note.status = 101
+            elif message["type"] in ("http.response.start", "websocket.http.response.start"):
                 note.status = message["status"]
                 message["headers"] = [*message.get("headers", ()), *_HEADERS, (b"x-request-id", note.id.encode())]
-            elif message["type"] == "websocket.accept":
-                note.status = 101
-            elif message["type"] == "websocket.http.response.start":
-                note.status = message["status"]
             await send(message)
 
         try:
@@ -85,7 +88,7 @@ class Door:
 
     def _tell(self, note: Note, scope: Scope, seconds: float) -> None:
         _log(note, scope, seconds)
-        self._metrics.observe(scope.get("method", "WS"), _route(scope), note.status or GONE, seconds)
+        self._metrics.observe(note.method, _route(scope), note.status or GONE, seconds)
 
 
 async def refuse(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,7 +130,7 @@ def _log_unexpected(note: Note, scope: Scope, error: Exception) -> None:
 def _log(note: Note, scope: Scope, seconds: float) -> None:
     logger.info(
         "request-ended request=%s method=%s route=%s status=%d code=%s seconds=%.3f client=%s token=%s",
-        note.id, scope.get("method", "WS"), _route(scope), note.status or GONE, note.code, seconds, note.address,
+        note.id, note.method, _route(scope), note.status or GONE, note.code, seconds, note.address,
         note.token_id,
     )  # fmt: skip
 
@@ -135,6 +138,12 @@ def _log(note: Note, scope: Scope, seconds: float) -> None:
 def _route(scope: Scope) -> str:
     """The route's template: a path as it was asked for may hold what is a person's."""
     return str(getattr(scope.get("route"), "path", "-"))
+
+
+def _method(scope: Scope) -> str:
+    if scope["type"] == "websocket":
+        return "WS"
+    return str(scope["method"]) if scope["method"] in METHODS else "other"
 
 
 def _request_id(scope: Scope) -> str:

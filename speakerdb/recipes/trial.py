@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from speakerdb.core import agreement
 from speakerdb.core.agreement import Tried
 from speakerdb.core.sampling import some_voices
 from speakerdb.errors import Conflict, ExtractionError, InvalidInput, SpeakerDBError, WorkerDied, WorkerTimeout
-from speakerdb.executors import Executor
+from speakerdb.executors import Executor, Overdue, WorkerLost
 from speakerdb.extraction.extract import LoadEmbedder
 from speakerdb.migrator import Serving
 from speakerdb.recipes.measuring import Measured, Task, measure
@@ -152,24 +151,20 @@ class Recipes:
                 )
 
     def _run(self, executor: Executor, task: Task) -> Measured | SpeakerDBError:
-        future = executor.submit(measure, task)
         try:
-            return future.result(timeout=self._timeout)
+            return executor.submit(measure, task, timeout=self._timeout).result()
         except SpeakerDBError as error:
             if error.scope == "run":
                 raise
             return error
-        except BrokenExecutor:
-            return WorkerDied(f"its worker process {executor.restart() or 'died'}.")
-        except TimeoutError as error:
-            if future.done():  # the task's own
-                return _unforeseen(error)
-            executor.restart()
+        except Overdue:
             return WorkerTimeout(f"it took more than {self._timeout:g} s and was ended.")
+        except WorkerLost as error:
+            return WorkerDied(f"its worker process {error.how}.")
         except MemoryError:
             return WorkerDied("its worker process ran out of memory.")
         except Exception as error:  # noqa: BLE001  a fault nobody foresaw belongs to the recording that met it
-            return _unforeseen(error)
+            return ExtractionError(f"{type(error).__name__}: {error}")
 
     def _check(self, generation: Generation, checksum: str) -> None:
         """The model must be the one that the generation's vectors were made with."""
@@ -238,7 +233,3 @@ def _checked_budgets(budgets: Sequence[float], recipe: Recipe) -> tuple[float, .
             hint="Give some as `--budget 10,20,30,60`.",
         )
     return tuple(sorted(set(budgets)))
-
-
-def _unforeseen(error: Exception) -> ExtractionError:
-    return ExtractionError(f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""Turns from text: RTTM and a plain JSON list, checked before anything else sees them. `core.transcripts` reads more forms.
+"""Turns from text: RTTM and a plain JSON list, checked before anything else sees them. `core.turn_forms` reads more forms.
 
 Pure functions. Every problem is `InvalidTurns` (it says which line or item, and what to do) or `NeedsTurns`
 (there is no turn at all); no input text raises anything else.

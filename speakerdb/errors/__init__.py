@@ -3,12 +3,13 @@
 SpeakerDBError
 ├── ConfigurationError ── GenerationChanged, SchemaNewer, SchemaOutdated, BackupUnusable
 ├── NotFound (also LookupError) ── NotEmbedded
-├── InvalidInput (also ValueError) ── NeedsTurns, InvalidTurns, InvalidManifest, DuplicateEntry, InvalidBundle
+├── InvalidInput (also ValueError) ── NeedsTurns, InvalidTurns, InvalidTranscript, InvalidManifest, DuplicateEntry,
+│                                 InvalidBundle
 ├── Conflict ── MigrationActive, IllegalTransition, NoMigration, LeaseHeld, LeaseLost, WritesFenced, AliasMoved, AliasMissing,
 │               IndexExists, CannotUndo, LibraryInUse, AlreadyExists, VersionConflict
 ├── MediaError ── MediaMissing, MediaUnreadable, MediaChanged, MediaForbidden, NoAudioTrack, MediaTooShort
 ├── ExtractionError ── ModelUnavailable, ModelAccessDenied, ModelOffline, CheckpointUntrusted, DimensionMismatch,
-│                      NotFinite, WorkerDied, WorkerTimeout
+│                      NotCalibrated, NotFinite, WorkerDied, WorkerTimeout
 ├── BackendError ── DatabaseUnavailable, DatabaseReadOnly, StorageFull, IndexUnavailable, IndexMissing, ItemsRejected
 ├── HookFailed
 ├── SafetyStop
@@ -71,6 +72,7 @@ from speakerdb.errors.extraction import (
     ModelOffline,
     ModelUnavailable,
     NoAudioTrack,
+    NotCalibrated,
     NotFinite,
     WorkerDied,
     WorkerTimeout,
@@ -83,6 +85,7 @@ from speakerdb.errors.given import (
     InvalidBundle,
     InvalidInput,
     InvalidManifest,
+    InvalidTranscript,
     InvalidTurns,
     NeedsTurns,
     NotConfirmed,
@@ -119,6 +122,7 @@ __all__ = [
     "InvalidBundle",
     "InvalidInput",
     "InvalidManifest",
+    "InvalidTranscript",
     "InvalidTurns",
     "ItemsRejected",
     "LeaseHeld",
@@ -137,6 +141,7 @@ __all__ = [
     "NeedsTurns",
     "NoAudioTrack",
     "NoMigration",
+    "NotCalibrated",
     "NotConfirmed",
     "NotEmbedded",
     "NotFinite",

@@ -87,6 +87,13 @@ class InvalidTurns(InvalidInput):
     default_hint = "Mend the line or item that the message names, and give the turns again."
 
 
+class InvalidTranscript(InvalidInput):
+    """A transcript cannot be read, or does not fit the recording: times that run backwards, or far beyond its end."""
+
+    code = "invalid-transcript"
+    default_hint = "Mend the item that the message names, and give the transcript again."
+
+
 class InvalidManifest(InvalidInput):
     """A line of a manifest, or its header, is malformed."""
 

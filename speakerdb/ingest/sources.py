@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from speakerdb.core import manifest
 from speakerdb.core.manifest import Line, ManifestLine
-from speakerdb.core.transcripts import SUFFIXES, ParsedTurns
+from speakerdb.core.turn_forms import SUFFIXES, ParsedTurns
 from speakerdb.core.turns import turns_of_items
 from speakerdb.errors import InvalidManifest, MediaMissing, MediaUnreadable, NeedsTurns, SpeakerDBError
 from speakerdb.ingest.entries import Given, Refused, Said

@@ -7,7 +7,7 @@ import stat
 import threading
 from pathlib import Path
 
-from speakerdb.core.transcripts import SUFFIXES, ParsedTurns, parse_turns
+from speakerdb.core.turn_forms import SUFFIXES, ParsedTurns, parse_turns
 from speakerdb.errors import InvalidTurns, NeedsTurns
 
 MAX_TURNS_FILE_BYTES = 256 * 1024 * 1024

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speakerdb.core.texts import flaw
-from speakerdb.core.transcripts import SUFFIXES, parse_turns
+from speakerdb.core.turn_forms import SUFFIXES, parse_turns
 from speakerdb.errors import InvalidTurns, NeedsTurns
 from speakerdb.types import Turn
 

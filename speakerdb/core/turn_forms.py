@@ -191,7 +191,7 @@ def _cues(text: str) -> ParsedTurns:
     """Cues whose text names who speaks. A cue with several voices is a turn of each: when each of them talks is not known."""
     turns: list[Turn] = []
     skipped = 0
-    for number, start, end, lines in _blocks(text):
+    for number, start, end, lines in cues(text):
         speakers = dict.fromkeys(name for line in lines for name in _speakers(line))
         skipped += not speakers
         for speaker in speakers:
@@ -203,8 +203,11 @@ def _cues(text: str) -> ParsedTurns:
     return _spoken(turns, skipped, "cues", _TAG_HINT)
 
 
-def _blocks(text: str) -> Iterator[tuple[int, float, float, list[str]]]:
-    """Number of the line with its times, start and end in seconds, and the lines of text of each cue."""
+def cues(text: str) -> Iterator[tuple[int, float, float, list[str]]]:
+    """Number of the line with its times, start and end in seconds, and the lines of text of each cue of WebVTT or SRT.
+
+    Raises `InvalidTurns` for a line that does not say from when to when.
+    """
     lines = _LINE_END.split(text)
     at = 0
     while at < len(lines):
@@ -237,6 +240,13 @@ def _times(line: str, number: int) -> tuple[float, float]:
 def _seconds(found: re.Match[str]) -> float:
     hours, minutes, seconds, fraction = found.groups()
     return int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction.ljust(3, "0")) / 1000
+
+
+def without_speaker(line: str) -> str:
+    """What a line of a cue says: without tags, and without the label of who says it."""
+    plain = re.sub(r"<[^<>]*>", "", line)
+    tag = _TAG.match(plain)
+    return plain if tag is None else plain[tag.end() :]
 
 
 def _speakers(line: str) -> list[str]:

@@ -44,7 +44,7 @@ def show(
         str | None,
         typer.Option(
             metavar="GENERATION",
-            help="Also print the settings of a new generation with the model of this one, and the recipe.",
+            help="Print the settings of a new generation instead: with the model of this one, and the recipe.",
         ),
     ] = None,
     budget: Annotated[
@@ -200,6 +200,9 @@ def _show_list(console: Console, found: Sequence[RecipeView]) -> None:
 
 
 def _show_recipe(console: Console, recipe: RecipeView) -> None:
+    if recipe.settings is not None:
+        say(console, recipe.settings)  # and nothing else, so that it can go into a settings file as it is
+        return
     console.print(
         facts(
             [
@@ -220,5 +223,3 @@ def _show_recipe(console: Console, recipe: RecipeView) -> None:
             ]
         )
     )
-    if recipe.settings is not None:
-        say(console, f"\nA new generation with it; give it a name you like:\n\n{recipe.settings}")

@@ -65,7 +65,8 @@ def settings_of(base: Generation, recipe: Recipe, generations: Mapping[str, Gene
     else:
         stated |= {"recipe": recipe.name, "budget_seconds": recipe.budget_seconds}
     lines = [f"{name} = {_toml(value)}" for name, value in stated.items() if value is not None]
-    return "\n".join([f"[generations.{base.name}_{number}]", *lines])
+    title = f"# The model of {base.name} with the recipe {recipe.name}. Any name will do that no generation has had."
+    return "\n".join([title, f"[generations.{base.name}_{number}]", *lines])
 
 
 def _toml(value: object) -> str:

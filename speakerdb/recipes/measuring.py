@@ -14,6 +14,7 @@ import numpy as np
 from speakerdb import media
 from speakerdb.core.pooling import pool
 from speakerdb.core.selection import select
+from speakerdb.core.sound import is_silent
 from speakerdb.errors import MediaChanged, MediaMissing, NotFinite
 from speakerdb.extraction.extract import NO_FINITE_VECTOR, LoadEmbedder
 from speakerdb.models.port import Embedder
@@ -78,7 +79,7 @@ def measure(task: Task) -> Measured:
     rows: dict[tuple[Span, str], tuple[FloatArray, float]] = {}
     spoken, taken, warm = 0.0, 0.0, False
     for chunk in _chunks(zip(wanted, sounds, strict=True)):
-        usable = [(key, sound) for key, sound in chunk if len(sound) >= embedder.min_samples]
+        usable = [(key, sound) for key, sound in chunk if len(sound) >= embedder.min_samples and not is_silent(sound)]
         if usable and not warm:
             _embed(embedder, [usable[0][1]])  # the first pass of a process is slower than all others
             warm = True
@@ -110,7 +111,7 @@ def _checked(task: Task) -> Path:
 
 
 def _embed(embedder: Embedder, segments: Sequence[FloatArray]) -> list[FloatArray | None]:
-    """A row a segment; None for one that gives no finite vector (digital silence)."""
+    """A row a segment; None for one that gives no finite vector."""
     if not segments:
         return []
     try:

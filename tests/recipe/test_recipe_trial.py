@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from recipe_kit import CountingLoad, everything, name_everybody
+from recipe_kit import Counting, CountingLoad, everything, name_everybody
 from synthetic_voices import MadeUp
 
 from speakerdb import media
 from speakerdb.catalog import vectors
 from speakerdb.core.selection import select
-from speakerdb.errors import Conflict, GenerationChanged, InvalidInput, MediaMissing, ModelUnavailable, NotFound
+from speakerdb.errors import (
+    Conflict,
+    GenerationChanged,
+    InvalidInput,
+    MediaMissing,
+    ModelUnavailable,
+    NotFinite,
+    NotFound,
+)
 from speakerdb.executors import InlineExecutor, Overdue, WorkerLost, make_executor
 from speakerdb.extraction import Loader
 from speakerdb.extraction.extract import NO_FINITE_VECTOR
@@ -99,36 +107,46 @@ def test_only_those_who_are_asked_for_are_embedded_and_the_others_still_talk_ove
     assert found[300.0].seconds == pytest.approx(8.0)
 
 
-def test_silence_has_no_vector(db: SpeakerDB, talks: list[MadeUp]) -> None:
-    class Deaf(CountingLoad):
-        def __call__(self, generation: Generation) -> LoadedModel:
-            loaded = super().__call__(generation)
-            inner = loaded.embedder
-
-            class Embedder:
-                sample_rate, min_samples, dimension = inner.sample_rate, inner.min_samples, inner.dimension
-
-                def embed(self, segments: list[FloatArray]) -> FloatArray:
-                    from speakerdb.errors import NotFinite
-
-                    if any(not np.any(segment) for segment in segments):
-                        raise NotFinite("silence")
-                    return inner.embed(segments)
-
-            return replace(loaded, embedder=Embedder())  # type: ignore[arg-type]
-
-    half = talks[0].path.with_name("half-silent.wav")
+def test_silence_has_no_vector(db: SpeakerDB, talks: list[MadeUp], tmp_path: Path) -> None:
     data = bytearray(talks[0].path.read_bytes())
-    data[44 + 8 * 32_000 : 44 + 16 * 32_000] = bytes(8 * 32_000)
-    data[44 + 24 * 32_000 :] = bytes(len(data) - 44 - 24 * 32_000)
+    for second in (8, 24):  # where B talks
+        data[44 + second * 32_000 : 44 + (second + 8) * 32_000] = bytes(8 * 32_000)
+    half = tmp_path / "half-silent.wav"
     half.write_bytes(data)
-    try:
-        task = task_of(talks[0], db.generations["v4"], (2.0, 300.0), load=Deaf(), path=str(half), fingerprint=None)
-        found = measure(task).results
-    finally:
-        half.unlink()
+    task = task_of(talks[0], db.generations["v4"], (2.0, 300.0), path=str(half), fingerprint=None)
+    found = measure(task).results
     assert found["B"] == Unembeddable(NO_FINITE_VECTOR)
     assert isinstance(found["A"], dict)
+
+
+class Refusing(Counting):
+    """Finds no finite vector where it is given more than `most` segments."""
+
+    most = 0
+
+    def embed(self, segments: Sequence[FloatArray]) -> FloatArray:
+        if len(segments) > self.most:
+            raise NotFinite("refused")
+        return super().embed(segments)
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_segments_without_a_finite_vector_are_left_out_one_by_one(
+    db: SpeakerDB, talks: list[MadeUp], most: int
+) -> None:
+    load, generation = CountingLoad(), db.generations["v4"]
+    load.embedder = Refusing(Loader("cpu")(generation).embedder)
+    load.embedder.most = most
+    found = measure(task_of(talks[0], generation, (2.0, 300.0), load=load)).results
+    plain = measure(task_of(talks[0], generation, (2.0, 300.0))).results
+    for label in "AB":
+        mine, theirs = found[label], plain[label]
+        assert not isinstance(theirs, Unembeddable)
+        if most == 0:
+            assert mine == Unembeddable(NO_FINITE_VECTOR)
+        else:
+            assert not isinstance(mine, Unembeddable)
+            assert np.allclose(mine[2.0].vector, theirs[2.0].vector, atol=1e-6)
 
 
 # A trial

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -78,6 +79,10 @@ class Door:
             else:
                 _keep_slashes(scope)
                 await self.app(scope, receive, answered)
+        except asyncio.CancelledError:
+            if note.status:
+                raise
+            await refuse(Refusal("stopping"), scope, receive, answered)  # only a server that ends cancels a request
         except Exception as error:
             if note.status:
                 raise  # the answer had begun: the server cuts it off

@@ -56,6 +56,11 @@ OWN: Mapping[str, Own] = {
     "internal": Own(
         500, "A bug in speakerdb.", "Report it with the request's id; its line in the log says where it arose."
     ),
+    "stopping": Own(
+        503,
+        "The server ends before it could answer.",
+        "Ask again. What was asked may have been done, or not: with an id of your own it is safe to repeat.",
+    ),
     "busy": Own(503, "Too many requests at once.", "Wait as long as the header `Retry-After` says, and ask again."),
 }
 

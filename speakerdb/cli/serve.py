@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -109,6 +110,8 @@ class _Ending:
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self.told_at = 0.0
+        """When it was told to end; seconds of a clock that only goes forward."""
         self.service: Service | None = None
         self.server: uvicorn.Server | None = None
 
@@ -133,7 +136,7 @@ class _Ending:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self.signum is not None:
             _leave(128 + number)
-        self.signum = number
+        self.signum, self.told_at = number, time.monotonic()
         if self.service is not None:
             self.service.begin_stop()
         if self.server is not None:
@@ -172,6 +175,7 @@ def _run(
     """Serve until it is told to end; whether all ended in time, None where nobody told it to."""
     from speakerdb.scheduler import Service
 
+    there = set(threading.enumerate())
     service = Service(db, jobs=jobs)
     listener = _listen(db, say, host, port) if api else None
     ending.service = service
@@ -185,9 +189,29 @@ def _run(
                 time.sleep(0.1)
         else:
             _answer(db, service, listener, ending)
-        return None if ending.signum is None else service.stop()
+        return None if ending.signum is None else service.stop() and _threads_end(there, ending.told_at)
     finally:
         service.stop()
+
+
+def _threads_end(there: set[threading.Thread], told_at: float) -> bool:
+    """Whether every thread that was begun since has ended in time. A request that waits for a database goes on in its thread
+    when its client has long been sent away, and would keep the process."""
+    from speakerdb.scheduler import STOP_SECONDS
+
+    until = told_at + STOP_SECONDS
+    for thread in set(threading.enumerate()) - there:
+        if not thread.daemon:
+            thread.join(max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                logger.warning("request-left-behind thread=%s", thread.name)
+                return False
+    return True
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not what uvicorn says of each WebSocket that was refused: that is a request, and has its line in the log."""
+    return record.getMessage() != "ASGI callable returned without completing handshake."
 
 
 def _answer(db: SpeakerDB, service: Service, listener: socket.socket, ending: _Ending) -> None:
@@ -208,6 +232,7 @@ def _answer(db: SpeakerDB, service: Service, listener: socket.socket, ending: _E
         ws="websockets-sansio", timeout_graceful_shutdown=DRAIN_SECONDS, timeout_keep_alive=KEEP_ALIVE_SECONDS,
         backlog=BACKLOG,
     )  # fmt: skip
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     ending.server = server = Server(config)
     server.should_exit = ending.signum is not None
     try:

@@ -181,6 +181,17 @@ def test_a_slow_body_gets_its_answer_and_the_line_is_cut(served: Served) -> None
     assert b'"code":"slow-body"' in told
 
 
+def test_head_leaves_the_line_as_it_was(served: Served) -> None:
+    connection = served.connection()
+    for _ in range(2):
+        connection.request("HEAD", "/v1/health")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"")
+        assert int(answer.headers["content-length"]) > 0
+        assert served.on(connection, "GET", "/v1/health")[0] == 200
+    connection.close()
+
+
 def test_garbage_on_the_line_hurts_nobody(served: Served) -> None:
     for garbage in (
         b"\x00" * 100,

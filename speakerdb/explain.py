@@ -32,7 +32,7 @@ from speakerdb.index.port import VectorIndex
 from speakerdb.live import Live
 from speakerdb.migrator import Serving
 from speakerdb.reports.live import Halt
-from speakerdb.reports.seeing import DocumentState, Explanation, FileState, LeaseView, Place, Waiting, WorkState
+from speakerdb.reports.seeing import DocumentState, Explanation, FileSeen, LeaseView, Place, Waiting, WorkState
 from speakerdb.types import SERVING_ALIAS, Document, Embedding, Generation, Unembeddable
 
 EVENTS = 10
@@ -226,7 +226,7 @@ class Explain:
         facts: Mapping[str, Any],
         places: Sequence[Place],
         *,
-        file: FileState | None = None,
+        file: FileSeen | None = None,
         speakers: Sequence[Mapping[str, Any]] = (),
         also: Sequence[str] = (),
     ) -> Explanation:
@@ -282,24 +282,24 @@ class Explain:
         except BackendError:
             return {}, "unknown"  # `status` says what is wrong with the index
 
-    def _file(self, row: RecordingRow) -> FileState:
+    def _file(self, row: RecordingRow) -> FileSeen:
         """The recording's file as it is now: there, and the same as it was?"""
         if row.path is None:
-            return FileState(
+            return FileSeen(
                 None, "in-memory", "it has no file: its sound was given in memory, or it was read from an index"
             )
         try:
             path = media.check_allowed(Path(row.path), self._media_roots)
             same = row.fingerprint is None or media.fingerprint(path) == row.fingerprint
         except MediaMissing as error:
-            return FileState(row.path, "missing", error.message)
+            return FileSeen(row.path, "missing", error.message)
         except MediaForbidden as error:
-            return FileState(row.path, "forbidden", error.message)
+            return FileSeen(row.path, "forbidden", error.message)
         except MediaError as error:
-            return FileState(row.path, "unreadable", error.message)
+            return FileSeen(row.path, "unreadable", error.message)
         if not same:
-            return FileState(row.path, "changed", "size or fingerprint is not what it was")
-        return FileState(row.path, "there", "the same as when it was added")
+            return FileSeen(row.path, "changed", "size or fingerprint is not what it was")
+        return FileSeen(row.path, "there", "the same as when it was added")
 
 
 def _find(tx: Transaction, given: str) -> tuple[Kind, str]:

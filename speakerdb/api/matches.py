@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from speakerdb.api.house import House, house_of
 from speakerdb.api.parts import Given, Library, LibraryName, Text
-from speakerdb.api.route import Routes
+from speakerdb.api.route import BYTES, Routes
 from speakerdb.api.uploads import Received, received
 from speakerdb.core.texts import MAX_ID_LENGTH, MAX_NAME_LENGTH
 from speakerdb.errors import InvalidInput, MediaError, SpeakerDBError
@@ -25,6 +25,8 @@ routes = Routes("matches")
 
 MOST_ANSWERS = 1000
 MOST_AT_ONCE = 1000
+MOST_ANSWERS_AT_ONCE = 50_000
+"""Of all speakers of a request together: they are held in memory until they are sent."""
 MOST_NUMBERS = 65_536
 
 EntityId = Annotated[Text | None, Field(min_length=1, max_length=MAX_ID_LENGTH)]
@@ -69,6 +71,12 @@ class Questions(Given):
     library: LibraryName | None = None
     same_recording: bool = False
 
+    @model_validator(mode="after")
+    def _not_too_many(self) -> Questions:
+        if len(self.speakers) * self.k > MOST_ANSWERS_AT_ONCE:
+            raise ValueError(f"at most {MOST_ANSWERS_AT_ONCE:,} answers in all: ask for fewer speakers, or a smaller k")
+        return self
+
 
 @routes.post("/matches", Role.READER, "match", response_model=MatchResult)
 def match(given: Question, db: Library) -> Any:
@@ -98,7 +106,7 @@ def match_many(given: Questions, db: Library) -> Any:
 
 @routes.post(
     "/matches/clip", Role.READER, "match", body="clip", response_model=MatchResult,
-    openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": {}}}},
+    openapi_extra=BYTES,
 )  # fmt: skip
 async def match_clip(
     request: Request,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ RecordingId = Annotated[Text, Field(min_length=1, max_length=MAX_ID_LENGTH)]
 Folder = Annotated[Text, Field(min_length=1, max_length=4096)]
 
 
-class Look(Given):
+class FilesLook(Given):
     """Whose files are looked at: all, a library's, or one recording's. `deep` opens them too."""
 
     library: LibraryName | None = None
@@ -93,7 +94,7 @@ class AcceptedFiles:
 
 @routes.post("/media/check", Role.OPERATOR, "media check", response_model=Checked, responses=ACCEPTED)
 async def check_media(
-    given: Look, request: Request, db: Library, wait: Wait = 30, operation: OperationId = None
+    given: FilesLook, request: Request, db: Library, wait: Wait = 30, operation: OperationId = None
 ) -> Any:
     """Look at the recordings' files: missing, changed, unreadable, or outside the media roots. Changes nothing."""
 
@@ -120,8 +121,8 @@ async def relocate_media(
     operation: OperationId = None,
 ) -> Any:
     """The files were moved, to a place below a media root: each is compared with its fingerprint first."""
-    roots = [root.resolve() for root in db.settings.media_roots]
-    if not any(Path(given.new).resolve().is_relative_to(root) for root in roots):
+    wanted = Path(os.path.realpath(given.new))  # unlike `resolve`, it raises nothing for links in a circle
+    if not any(wanted.is_relative_to(root.resolve()) for root in db.settings.media_roots):
         raise MediaForbidden("Over HTTP, files are looked for only below a media root.", hint="Set `media_roots`.")
 
     def run() -> Relocated:

@@ -47,7 +47,7 @@ class NewProfile(Said):
     library: LibraryName = "default"
 
 
-class NewName(Said):
+class ProfileName(Said):
     """A person's other name."""
 
     name: Name
@@ -93,7 +93,7 @@ def show_profile(
 
 @routes.put("/profiles/{profile}/name", OPERATOR, "profiles rename", response_model=ProfileView)
 def rename_profile(
-    profile: Id, given: NewName, db: Library, response: Response, if_match_header: IfMatch = None
+    profile: Id, given: ProfileName, db: Library, response: Response, if_match_header: IfMatch = None
 ) -> ProfileView:
     """Rename a profile."""
     with because(given.why), if_match(if_match_header, versions.of_profile, profile):

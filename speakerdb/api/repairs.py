@@ -43,7 +43,7 @@ Code = Annotated[Text, Field(min_length=1, max_length=100)]
 DocumentId = Annotated[Text, Field(min_length=1, max_length=MAX_ID_LENGTH)]
 
 
-class Look(Given):
+class RepairLook(Given):
     """What is compared: a generation, or every live one; what belongs to a library; with `vectors` every vector."""
 
     generation: GenerationName | None = None
@@ -51,7 +51,7 @@ class Look(Given):
     vectors: bool = False
 
 
-class Repair(Look):
+class Repair(RepairLook):
     """What is mended. `force` overrules brakes, and needs a reason and the role admin."""
 
     force: Annotated[list[Literal["deletions", "restored", "empty"]], Field(max_length=3)] = Field(default_factory=list)
@@ -93,7 +93,7 @@ class DocumentCount(Given):
 
 @routes.post("/repairs/plan", OPERATOR, "repair run", response_model=RepairPlan, responses=ACCEPTED)
 async def plan_repair(
-    given: Look, request: Request, db: Library, wait: Wait = 30, operation: OperationId = None
+    given: RepairLook, request: Request, db: Library, wait: Wait = 30, operation: OperationId = None
 ) -> Any:
     """What a repair would do now. Changes nothing."""
     known_generation(db, given.generation)

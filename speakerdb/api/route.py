@@ -13,7 +13,9 @@ from typing import Any, Literal, TypeVar
 
 import anyio
 from fastapi import FastAPI, Request, Response
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import Query
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -23,7 +25,7 @@ from speakerdb.api.door import log_unexpected, note_of
 from speakerdb.api.house import actor_of, house_of
 from speakerdb.api.problems import ProblemDetails, Refusal, internal, of_error, response_of
 from speakerdb.catalog.journal import acting
-from speakerdb.errors import SpeakerDBError
+from speakerdb.errors import InvalidInput, SpeakerDBError
 from speakerdb.people.naming import checked_why
 from speakerdb.reports.access import Role
 
@@ -34,6 +36,13 @@ SLOWEST = 16 * 1024
 """Bytes a second. A body that is longer than its time allows may take as long as this line takes for it."""
 CHUNKED_READ = frozenset({"upload", "clip"})
 """Bodies that the route reads itself, piece by piece."""
+BYTES: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+"""For the OpenAPI document of such a route."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +130,12 @@ class Route(APIRoute):
         role = None if extra["x-role"] == "anyone" else Role(extra["x-role"])
         body: Body = extra["x-body"]
         blocks = not inspect.iscoroutinefunction(self.endpoint)
+        given = get_flat_params(self.dependant)
+        known = frozenset(each.alias for each in given if isinstance(each.field_info, Query))
 
         async def guarded(request: Request) -> Response:
             try:
-                return await _enter(request, handle, role, body, blocks=blocks)
+                return await _enter(request, handle, role, body, known, blocks=blocks)
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody is there to read it
             except (SpeakerDBError, Refusal, RequestValidationError, HTTPException) as error:
@@ -144,6 +155,7 @@ async def _enter(
     handle: Callable[[Request], Coroutine[Any, Any, Response]],
     role: Role | None,
     body: Body,
+    known: frozenset[str],
     *,
     blocks: bool,
 ) -> Response:
@@ -153,6 +165,8 @@ async def _enter(
     caller = await house.caller(request)
     callers.require(caller, role)
     request.state.caller = caller
+    _check_query(request, known)
+    _check_type(request, body)
     with acting(actor_of(caller, _why(request))):
         if body in CHUNKED_READ:
             return await handle(request)
@@ -190,6 +204,25 @@ async def bounded(request: Request, megabytes: float) -> AsyncIterator[bytes]:
             raise _too_large(limit)
         if piece:
             yield piece
+
+
+def _check_query(request: Request, known: frozenset[str]) -> None:
+    """`InvalidInput` for a parameter that the route does not know: a misspelt `dry_run` must not remove anything."""
+    for name in request.query_params:
+        if name not in known:
+            there = f"It knows: {', '.join(sorted(known))}." if known else "It knows none."
+            raise InvalidInput(f"This address knows no parameter {name!r}.", hint=there)
+
+
+def _check_type(request: Request, body: Body) -> None:
+    """`InvalidInput` for a body that is sent as something else than what is read from it."""
+    sent = request.headers.get("content-type", "").partition(";")[0].strip()
+    if body in CHUNKED_READ and sent.startswith("multipart/"):
+        raise InvalidInput("A form was sent, and the file's bytes are wanted.", hint="Let the file itself be the body.")
+    if body in ("json", "turns") and sent and not sent.endswith(("/json", "+json")):
+        raise InvalidInput(
+            f"The body is sent as {sent!r}, and JSON is wanted.", hint="Send it with Content-Type: application/json."
+        )
 
 
 def _too_large(limit: int) -> Refusal:

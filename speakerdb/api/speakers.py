@@ -42,7 +42,7 @@ OPERATOR, READER = Role.OPERATOR, Role.READER
 OfOne = Query(max_length=MAX_ID_LENGTH)
 
 
-class NewName(Said):
+class SpeakerName(Said):
     """A speaker's name; null takes it away."""
 
     name: Name | None
@@ -112,7 +112,7 @@ def show_speaker(speaker: Id, db: Library, response: Response, turns: Rows = 20)
 
 @routes.put("/speakers/{speaker}/name", OPERATOR, "speakers rename", response_model=SpeakerView)
 def rename_speaker(
-    speaker: Id, given: NewName, db: Library, response: Response, if_match_header: IfMatch = None
+    speaker: Id, given: SpeakerName, db: Library, response: Response, if_match_header: IfMatch = None
 ) -> SpeakerView:
     """Name a speaker, or take its name away."""
     with because(given.why), if_match(if_match_header, versions.of_speaker, speaker):

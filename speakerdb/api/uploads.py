@@ -22,7 +22,7 @@ from fastapi import Request, Response
 
 from speakerdb.api.house import House, house_of
 from speakerdb.api.parts import Cursor, HouseOf, Library, Limit, Page, page_of, place_of
-from speakerdb.api.route import Routes, bounded
+from speakerdb.api.route import BYTES, Routes, bounded
 from speakerdb.catalog import listing
 from speakerdb.errors import AlreadyExists, Conflict, InvalidInput, NotFound, StorageFull
 from speakerdb.reports.access import Role
@@ -64,7 +64,7 @@ class Received:
 
 @routes.put(
     "/uploads/{name}", Role.OPERATOR, "add", body="upload", response_model=UploadView, status_code=201,
-    openapi_extra={"requestBody": {"required": True, "content": {"application/octet-stream": {}}}},
+    openapi_extra=BYTES,
 )  # fmt: skip
 async def upload(name: FileName, request: Request, response: Response) -> Any:
     """Send a file: its bytes are the body. The same again is fine (200); 409 for another file under the name."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from speakerdb.core.health import WORK, mending_command
-from speakerdb.reports.seeing import DocumentState, FileState, Place, Waiting, WorkState
+from speakerdb.reports.seeing import DocumentState, FileSeen, Place, Waiting, WorkState
 
 State = Literal["embedded", "stale", "unembeddable", "waiting", "working", "failed", "waived", "absent"]
 
@@ -31,7 +31,7 @@ class Standing:
     """Why its work item is in the queue."""
     worked_on: bool
     """Somebody works on the queue."""
-    file: FileState | None
+    file: FileSeen | None
     document: DocumentState | None = None
     documents: Mapping[str, int] = field(default_factory=dict)
     speakers: Mapping[str, int] = field(default_factory=dict)

@@ -158,7 +158,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class FileState:
+class FileSeen:
     """The media file of a recording, looked at now."""
 
     path: str | None
@@ -173,7 +173,7 @@ class Explanation:
     id: str
     kind: Literal["recording", "speaker", "profile", "removed"]
     facts: Mapping[str, Any]
-    file: FileState | None
+    file: FileSeen | None
     places: tuple[Place, ...]
     speakers: tuple[Mapping[str, Any], ...]
     """Of a recording: its first speakers with their state in each generation."""

@@ -28,6 +28,7 @@ from speakerdb.api.parts import (
 )
 from speakerdb.api.route import Routes
 from speakerdb.catalog.choosing import Part as First
+from speakerdb.catalog.journal import actor
 from speakerdb.core.texts import MAX_ID_LENGTH
 from speakerdb.errors import NotConfirmed, NotFound
 from speakerdb.reports import GateReport, MigrationView, Preflight, SwapReport
@@ -151,7 +152,8 @@ async def start_migration(
         with because(given.why):
             return db.start_migration(given.to, force=given.force), True
 
-    found = await at_length(request, "migrate start", given.to, run, wait=wait, operation_id=operation)
+    asked = (given.to, given.force)
+    found = await at_length(request, "migrate start", asked, run, wait=wait, operation_id=operation)
     if isinstance(found, Response):
         return found
     view, new = found
@@ -168,7 +170,8 @@ def show_migration(db: Library) -> MigrationView:
 @routes.post("/migrations/current/pause", OPERATOR, "migrate pause", response_model=MigrationView)
 def pause_migration(given: Said, db: Library) -> MigrationView:
     """Leave what is queued for the target in the queue."""
-    return db.pause(given.why or "")
+    with because(given.why):
+        return db.pause(actor().why or "")
 
 
 @routes.post("/migrations/current/resume", OPERATOR, "migrate resume", response_model=MigrationView)
@@ -246,7 +249,8 @@ async def roll_back_migration(
         with because(given.why):
             return db.rollback(now=given.now)
 
-    return await at_length(request, "migrate rollback", given.now, run, wait=wait, operation_id=operation)
+    asked = (given.now, given.accept_lag)
+    return await at_length(request, "migrate rollback", asked, run, wait=wait, operation_id=operation)
 
 
 @routes.post("/migrations/current/retire", ADMIN, "migrate retire", response_model=MigrationView)

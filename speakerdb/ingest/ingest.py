@@ -100,7 +100,8 @@ class Ingest:
         """Add a recording that is not there, and whether it was new; one that is there exactly so is left as it is.
 
         It is known by its id, else by its path in the library. `AlreadyExists` where it has other sound, other turns,
-        another file or another library. Raises what `add` raises.
+        another file, another library or another time. Names and profiles that are given are of the beginning: where it is
+        there, people may have changed them, and they stay. Raises what `add` raises.
         """
         ready = self._look(given, opener)
         with self._catalog.change() as tx:
@@ -116,6 +117,11 @@ class Ingest:
             elif plan.outcome is not AddOutcome.UNCHANGED or plan.known.path != ready.path:
                 raise AlreadyExists(
                     f"The recording {plan.known.id!r} is there already, with other turns or another file.",
+                    hint="Change it instead, or give another id.",
+                )
+            elif given.recorded_at not in (None, plan.known.recorded_at):
+                raise AlreadyExists(
+                    f"The recording {plan.known.id!r} is there already, made at another time.",
                     hint="Change it instead, or give another id.",
                 )
             return self._details(tx, plan.row.id), plan.known is None

@@ -118,6 +118,7 @@ class NotFinite(ExtractionError):
     """The model gave no usable vector for any segment of the recording."""
 
     code = "not-finite"
+    http_status = 422
     default_hint = "Listen to the recording: it may be silent where its turns say that somebody talks."
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from speakerdb.catalog.database import Row, Transaction, cleaned, held, parts, replacing
+from speakerdb.catalog.database import Row, Transaction, can_hold, cleaned, held, parts, replacing
 from speakerdb.catalog.schema import quarantine, repair_cursors, repair_runs
 from speakerdb.core.drift import delay
 from speakerdb.reports.repairing import QuarantineView, RunKind, RunState, RunView
@@ -154,7 +154,7 @@ def standing(tx: Transaction, generation: str, ids: Sequence[str], now: int) -> 
     query = query.where(quarantine.c.generation == generation)
     return {
         row.entity_id: row.next_at <= now and row.waived_why is None
-        for part in parts(ids)
+        for part in parts([id for id in ids if can_hold(id)])
         for row in tx.execute(query.where(quarantine.c.entity_id.in_(part)))
     }
 

@@ -204,8 +204,6 @@ def _insert_rows(
 ) -> int:
     rows = []
     for one in found:
-        if not can_hold(one.id):
-            continue  # no row can name it, so none ever did
         held, home = one.held or 0, cleaned(one.library)
         indexed: dict[str, object] = {"version": max(held + 1, now), "indexed_version": 0, "indexed_digest": None}
         if adopted is not None:
@@ -247,7 +245,8 @@ def forget(tx: Transaction, generation: str, found: Sequence[tuple[str, int]]) -
 def known_rows(tx: Transaction, generation: str, ids: Sequence[str]) -> set[str]:
     """Those of the ids that SQL has a row for."""
     query = sa.select(projections.c.entity_id).where(projections.c.generation == generation)
-    return {id for part in parts(ids) for id in tx.scalars(query.where(projections.c.entity_id.in_(part)))}
+    storable = [id for id in ids if can_hold(id)]
+    return {id for part in parts(storable) for id in tx.scalars(query.where(projections.c.entity_id.in_(part)))}
 
 
 @lru_cache

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from speakerdb.cli.live import StopSignals
 from speakerdb.cli.output import facts, plural, print_list, table, when
 from speakerdb.cli.session import MAX_COUNT, JsonFlag, Session, WhyOption
 from speakerdb.cli.show import say
@@ -85,16 +86,19 @@ def run(
             session.result(plan, show_plan)
             raise typer.Exit(SafetyStop.exit_code if any(each.refused for each in plan.generations) else 0)
         try:
-            report = db.repairer.run(
-                generation=generation, library=library, vectors=vectors, force=forced, why=why,
-                on_progress=lambda progress: _tell(session, progress),
-            )  # fmt: skip
+            with StopSignals() as stop:
+                report = db.repairer.run(
+                    generation=generation, library=library, vectors=vectors, force=forced, why=why,
+                    on_progress=lambda progress: _tell(session, progress), stop=stop,
+                )  # fmt: skip
         except SafetyStop as error:
             refused: RepairReport | None = error.details.get("report")
             if refused is not None and not session.json:
                 session.show(lambda console: show_report(console, refused))
             raise
     session.result(report, show_report)
+    if stop.signum is not None:
+        raise typer.Exit(128 + stop.signum)
 
 
 @app.command()

@@ -23,9 +23,11 @@ FIRST_DELAY, LONGEST_DELAY = 60.0, 86_400.0
 """Seconds that something stays in quarantine after its first attempt, and after its tenth or a hundredth."""
 
 
-HIGHEST = 2**63 - 1
-"""No version can be above this one: a document that bears it can only be left behind, by a rebuild."""
-BEYOND = "its version is the highest there can be; `speakerdb index rebuild` leaves it behind"
+HIGHEST = 2**62
+"""Versions from this one on are no clock's, and above them there is soon no room: a document that bears one can only be left
+behind, by a rebuild. What we write ourselves never comes near what an engine or a database can hold."""
+BEYOND = "its version is beyond any that can be written over; `speakerdb index rebuild` leaves it behind"
+UNHELD = "no database can hold its id; `speakerdb index rebuild` leaves it behind"
 
 
 class Drift(StrEnum):
@@ -322,6 +324,15 @@ class Scene:
         """Whether the index knows what the database never knew."""
         return self.restored or self.newest_held > self.newest_stated or self.ahead > 0
 
+    @property
+    def why_older(self) -> str:
+        """By what that is known, in words."""
+        if self.ahead:
+            return f"{self.ahead:,} of its documents are newer than their row"
+        if self.newest_held > self.newest_stated:
+            return "its newest version is above every one in the database"
+        return "it was found to be ahead of the database, and was not built again since"
+
 
 def brakes(scene: Scene, forced: Collection[str] = ()) -> Iterator[Brake]:
     """Everything that keeps this plan from being carried out, the worst first."""
@@ -333,9 +344,8 @@ def brakes(scene: Scene, forced: Collection[str] = ()) -> Iterator[Brake]:
     if scene.is_older and scene.unknown and "restored" not in forced:
         yield Brake(
             "restored-source", "restored",
-            f"The index of {scene.generation} knows what the database does not: the database seems to be an older copy."
-            f" Nothing is mended then; {scene.unknown:,} documents of the index have no row, {scene.ahead:,} are newer than"
-            " their row.",
+            f"The index of {scene.generation} knows what the database does not: {scene.why_older}, and {scene.unknown:,} of its"
+            " documents have no row. So the database seems to be an older copy, and nothing is mended.",
         )  # fmt: skip
     if scene.deletions and scene.deletions + scene.deleted_before > scene.allowed and "deletions" not in forced:
         before = f", after {scene.deleted_before:,} in the last 24 hours" if scene.deleted_before else ""

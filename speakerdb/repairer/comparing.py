@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from speakerdb.catalog import repair_log, repairs
 from speakerdb.catalog.catalog import Catalog
-from speakerdb.catalog.database import Transaction
-from speakerdb.core.drift import Drift, Finding, Mend, Standing, Stated, When, judge, learned
+from speakerdb.catalog.database import Transaction, can_hold
+from speakerdb.core.drift import HIGHEST, UNHELD, Drift, Finding, Mend, Standing, Stated, When, judge, learned
 from speakerdb.index.port import VectorIndex
 from speakerdb.repairer.spool import Spool
 from speakerdb.types import Document, Generation, Kind
@@ -170,10 +170,14 @@ class Comparison:
             self._keep(found)
 
     def _keep(self, one: Finding) -> None:
+        if one.id in self._done:
+            return
         self.tally.ahead += one.drift is Drift.AHEAD
         self.tally.unknown += one.deletes
-        if one.id in self._done or (self.library is not None and one.library != self.library):
+        if self.library is not None and one.library != self.library:
             return
+        if not can_hold(one.id) and one.mend is not Mend.PURGE:
+            one = replace(one, mend=Mend.QUARANTINE, detail=UNHELD)
         self._buffer.append(one)
         if len(self._buffer) >= _HELD_BACK:
             self._flush()
@@ -190,8 +194,8 @@ class Comparison:
             if due is False:
                 self.tally.quarantined += 1
                 continue
-            if one.mend is Mend.QUARANTINE and due:
-                one = _tried_again(one)
+            if one.mend is Mend.QUARANTINE and due and (one.held or 0) < HIGHEST:
+                one = replace(one, mend=Mend.REWRITE)
             self.spool.add(one)
         self._buffer.clear()
 
@@ -199,7 +203,3 @@ class Comparison:
 def _lost(id: str, want: Stated | None, library: str) -> Finding:
     version = None if want is None else want.document.version
     return Finding(id, Drift.LOST, Mend.EXTRACT, version, None, Kind.SPEAKER, library, "there is no vector any more")
-
-
-def _tried_again(one: Finding) -> Finding:
-    return Finding(one.id, one.drift, Mend.REWRITE, one.stated, one.held, one.kind, one.library, one.detail)

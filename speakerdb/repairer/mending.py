@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from speakerdb.catalog import repair_log, repairs, vectors
 from speakerdb.catalog.catalog import Catalog
-from speakerdb.catalog.database import Transaction
+from speakerdb.catalog.database import Transaction, can_hold
 from speakerdb.catalog.leases import Lease
 from speakerdb.catalog.repair_log import Unmended
 from speakerdb.core.drift import Drift, Finding, Mend, When, is_proven, judge
@@ -21,6 +21,7 @@ from speakerdb.types import Document
 BATCH = 500
 """Findings that one transaction mends."""
 LEARN = 4000
+STOPPED = "it was asked to stop, or its time was over"
 NOT_MENDED = "not-mended"
 """The code of what was written again and still differs."""
 _SETTLED = When(0, 0, 0, 0)
@@ -53,12 +54,17 @@ class Mending:
         """Do what a draft says, and add to `outcome` what was done. `told` hears how far it is, and says whether to go on."""
         assert draft.comparison is not None
         spool, name = draft.comparison.spool, draft.plan.generation
+        count = 0
         for learned in spool.to_learn(LEARN):
             with self._catalog.change(lease) as tx:
                 if (reason := hands_off(tx, name)) is not None:
                     outcome.interrupted = reason
                     return
                 repairs.learn(tx, name, learned)
+            count += len(learned)
+            if not told("mending", count):
+                outcome.interrupted = STOPPED
+                return
         if draft.mended:
             with self._catalog.job(lease) as tx:
                 repair_log.take_out(tx, name, draft.mended)
@@ -68,7 +74,7 @@ class Mending:
                 return
             count += len(findings)
             if not told("mending", count):
-                outcome.interrupted = "it was asked to stop, or its time was over"
+                outcome.interrupted = STOPPED
                 break
         self._project(lease, draft, outcome, told)
         if not outcome.interrupted:
@@ -101,7 +107,11 @@ class Mending:
             adopted = {id: one for id, one in held.items() if one.deleted and versions.get(id) == one.version}
             done[Mend.ADOPT] = repairs.adopt(tx, name, adopted, now)
             purged = self._forget(tx, name, by[Mend.PURGE])
-            refused = [Unmended(one.id, one.drift.value, ItemsRejected.code, one.detail) for one in by[Mend.QUARANTINE]]
+            refused = [
+                Unmended(one.id, one.drift.value, ItemsRejected.code, one.detail)
+                for one in by[Mend.QUARANTINE]
+                if can_hold(one.id)
+            ]
             repair_log.put(tx, name, refused, now)
         if purged:
             # Their rows are gone, so nobody writes them again; and only what is a tombstone of this very version goes.
@@ -158,9 +168,11 @@ class Mending:
             outcome.written += report.written
             self._catalog.keep(lease)
             if not told("projecting", outcome.written):
-                outcome.interrupted = "it was asked to stop, or its time was over"
+                outcome.interrupted = STOPPED
                 return
-        outcome.written += self._projector.settle(generation).written
+        outcome.written += self._projector.settle(
+            generation, stop=lambda: not told("projecting", outcome.written)
+        ).written
 
     def _prove(self, lease: Lease, draft: Draft, outcome: Outcome, told: Callable[[str, int], bool]) -> None:
         """Read back what was mended. What still differs is left alone for a while."""
@@ -191,4 +203,6 @@ class Mending:
                 repair_log.put(tx, generation.name, bad, self._catalog.now())
             outcome.quarantined.update(each.code for each in bad)
             count += len(mended)
-            told("proving", count)
+            if not told("proving", count):
+                outcome.interrupted = STOPPED
+                return

@@ -17,6 +17,7 @@ from speakerdb.reports.repairing import GenerationPlan, Refusal, RunKind
 from speakerdb.settings import RepairSettings
 from speakerdb.types import SERVING_ALIAS, Generation, IndexInfo
 
+NOT_LIVE = "it is not live: nothing keeps its index current"
 STOPS: dict[str, type[SafetyStop]] = {each.code: each for each in (EmptySource, RestoredSource, DeletionBrake)}
 
 
@@ -172,7 +173,7 @@ class Planning:
 def hands_off(tx: Transaction, generation: str) -> str | None:
     """Why a repair must not touch a generation at this moment; None where it may."""
     if generation not in journal.live_generations(tx):
-        return "it is not live: nothing keeps its index current"
+        return NOT_LIVE
     if journal.is_replacing(tx, generation):
         return "its index is being replaced at this moment"
     active = journal.active(tx, SERVING_ALIAS)

@@ -17,8 +17,8 @@ from speakerdb.errors import ConfigurationError, IndexMissing, InvalidInput, Lea
 from speakerdb.index.port import VectorIndex
 from speakerdb.migrator import Serving
 from speakerdb.projector import Projector
-from speakerdb.repairer.mending import Mending, Outcome
-from speakerdb.repairer.planning import STOPS, Ask, Draft, Planning, hands_off
+from speakerdb.repairer.mending import STOPPED, Mending, Outcome
+from speakerdb.repairer.planning import NOT_LIVE, STOPS, Ask, Draft, Planning, hands_off
 from speakerdb.reports.repairing import (
     GenerationHealth,
     GenerationPlan,
@@ -39,6 +39,8 @@ from speakerdb.types import Generation
 LEASE_NAME = "repair"
 COMPARING_SHARE = 0.5
 """Of the time that a run may take: what was found by then is mended in the rest of it."""
+ENDING_SHARE = 0.02
+"""Of the time that a run may take, left for its end: to write down how far it came, and to give the lease back."""
 
 Stop = Callable[[], bool]
 
@@ -167,6 +169,9 @@ class Repairer:
     def _one(self, lease: Lease, generation: Generation, ask: Ask, why: str | None, watch: _Watch) -> GenerationRepair:
         name, before = generation.name, self._serving.index_of(generation)
         with self._catalog.job(lease) as tx:
+            if name not in journal.live_generations(tx):  # perhaps it never was, and no run of it can be written down
+                plan = GenerationPlan(name, None, ask.kind, skipped=NOT_LIVE)
+                return GenerationRepair(plan, "stopped", {}, message=NOT_LIVE)
             who = journal.actor().who or self._who
             run = repair_log.begin(tx, name, ask.kind, lease.epoch, who, why, self._catalog.now())
         outcome = Outcome()
@@ -177,7 +182,9 @@ class Repairer:
                 plan = draft.plan
                 if plan.skipped or plan.refused:
                     return self._leave(lease, run, draft)
-                if not watch.stop():
+                if watch.stop():
+                    outcome.interrupted = STOPPED  # what was found is not mended: a walk goes on where it began
+                else:
                     self._mending.carry_out(
                         lease,
                         run,
@@ -274,7 +281,8 @@ class Repairer:
     def _may_mend(self, lease: Lease, name: str, doing: str, count: int, watch: _Watch) -> bool:
         self._catalog.keep(lease)
         watch.on_progress(RepairProgress(name, doing, count))  # type: ignore[arg-type]
-        return not watch.stop()
+        left = self._catalog.left(lease)
+        return not watch.stop() and (left is None or left > ENDING_SHARE * self._settings.run_hours * 3600.0)
 
     # What is known of it
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import tempfile
 from collections import Counter, defaultdict
@@ -10,6 +11,7 @@ from itertools import islice
 from typing import IO
 
 from speakerdb.core.drift import Drift, Finding, Mend
+from speakerdb.errors import StorageFull
 from speakerdb.reports.repairing import DriftView
 from speakerdb.types import Kind
 
@@ -39,12 +41,12 @@ class Spool:
         if len(shown := self._shown[one.drift]) < SHOWN_EACH:
             shown.append(DriftView(one.id, one.drift.value, one.mend.value, one.stated, one.held, one.detail))
         row = (one.id, one.drift.value, one.mend.value, one.stated, one.held, one.kind.value, one.library, one.detail)
-        self._findings.write(json.dumps(row) + "\n")
+        _write(self._findings, row)
 
     def add_learned(self, row: tuple[str, int, int, int]) -> None:
         """Keep what SQL is to remember: id, version, bucket, digest."""
         self.learned += 1
-        self._learned.write(json.dumps(row) + "\n")
+        _write(self._learned, row)
 
     @property
     def sample(self) -> tuple[DriftView, ...]:
@@ -72,6 +74,16 @@ class Spool:
 
 def _file() -> IO[str]:
     return tempfile.SpooledTemporaryFile(IN_MEMORY, "w+", encoding="utf-8")
+
+
+def _write(file: IO[str], row: tuple[object, ...]) -> None:
+    try:
+        file.write(json.dumps(row) + "\n")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        message = f"There is no room in {tempfile.gettempdir()} for what a repair has found; nothing was mended."
+        raise StorageFull(message, hint="Free some room there, or set TMPDIR to another folder.") from error
 
 
 def _parts(file: IO[str], size: int) -> Iterator[list[str]]:

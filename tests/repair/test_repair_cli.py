@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,21 @@ def test_quarantine(library: Damaged, typed) -> None:  # type: ignore[no-untyped
     assert "waived: known" in typed("repair", "quarantine", "list")[1]
     code, out, _ = typed("repair", "quarantine", "retry", "--all", "--json")
     assert (code, json.loads(out)) == (0, {"count": 6})
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_between_two_steps(library: Damaged, typed, number: signal.Signals, code: int) -> None:  # type: ignore[no-untyped-def]
+    """It gives its lease back, so that another machine need not wait until that has expired."""
+    library.damage(kit.halved)
+
+    def asked(call: str, when: str) -> None:
+        if (call, when) == ("scan", "after"):
+            signal.raise_signal(number)
+
+    library.db.index.on_call(asked)  # type: ignore[attr-defined]
+    found, out, _ = typed("repair", "run")
+    assert found == code
+    assert "stopped: it was asked to stop" in out
+    assert library.db.repairer.status().holder is None
+    library.db.index._callbacks.remove(asked)  # type: ignore[attr-defined]
+    assert library.db.repairer.run().done == 3

@@ -37,6 +37,7 @@ _IDS_A_REQUEST = 1000
 _PAGE_BYTES = 4_000_000
 _SMALLEST_PAGE, _LARGEST_PAGE = 100, 4000
 _KEEP_ALIVE = "5m"
+_NAMELESS = {"query": {"bool": {"must_not": [{"exists": {"field": "id"}}]}}}
 _TRIES = 3
 
 
@@ -357,7 +358,20 @@ class OpenSearchIndex:
 
     def troubles(self) -> Sequence[str]:
         """What a person should know of the cluster; see `health.troubles`."""
-        return health.troubles(self._client)
+        return [*health.troubles(self._client), *self._nameless()]
+
+    def _nameless(self) -> Iterator[str]:
+        """Documents that no scan shows: whoever wrote them left their own id out."""
+        for wired, mapping in sorted(self._mappings().items()):
+            if is_our_mapping(mapping):
+                with suppress(SpeakerDBError):  # an index that cannot be read is a trouble of its own
+                    count = int(self._client.ask("POST", f"/{wired}/_count", _NAMELESS)["count"])
+                    if count:
+                        yield (
+                            f"The index {self._client.ours(wired)} holds {count:,} documents that somebody else wrote without"
+                            " the field `id`. They are never shown, but may take the place of hits, and no repair sees them: a"
+                            " rebuild leaves them behind."
+                        )
 
     def foreign(self) -> ForeignIndices:
         """The same cluster, for indices that somebody else wrote. Closed with this one."""

@@ -30,8 +30,10 @@ with these bytes; both bit for bit with engine lucene. As doc values the bytes a
 k-NN 3.6 gives no doc values of a vector itself. And faiss normalises what it stores for `cosinesimil`, so with it the
 k-NN field would not come back bit for bit at all.
 """
-STORED = ("content_hash", "kind", "library_id", "recording_id", "profile_id", BYTES)
-"""What is read of a document. Id and version are the engine's own: they decide which write is the newer one."""
+DERIVED = ("id", "version", "bucket", "digest")
+"""What follows from the rest of a document, and what counts and sums are made of."""
+STORED = ("content_hash", "kind", "library_id", "recording_id", "profile_id", BYTES, *DERIVED)
+"""What is read of a document. Its id and version are the engine's own: they decide which write is the newer one."""
 _TERMS = 60_000
 """A `terms` query takes 65,536 values."""
 _KINDS = {kind.value: kind for kind in Kind}
@@ -124,7 +126,8 @@ def source_of(document: Document, blob: bytes | None) -> dict[str, Any]:
 
 def document_of(id: str, version: int, source: Mapping[str, Any]) -> Document:
     """A document as it is stored. One that somebody else wrote, with fields that ours never have, gets an empty content
-    hash: it equals nothing, so a comparison finds it and a repair writes it again."""
+    hash: it equals nothing, so a comparison finds it and a repair writes it again. So does one whose derived fields are not
+    its own: counts and sums would be wrong for ever."""
     texts = [source.get(name) for name in ("content_hash", "library_id", "recording_id", "profile_id")]
     kind = _KINDS.get(source.get("kind", ""))
     vector = None
@@ -137,6 +140,7 @@ def document_of(id: str, version: int, source: Mapping[str, Any]) -> Document:
         and isinstance(texts[1], str)
         and all(text is None or isinstance(text, str) for text in texts)
         and (encoded is None or vector is not None)
+        and [source.get(name) for name in DERIVED] == [id, version, bucket_of(id), digest_of(id, version, texts[0])]
     )
     if not whole:
         return Document(id, version, "", kind or Kind.SPEAKER, "", None, None, vector)

@@ -107,12 +107,13 @@ class Live:
                 raise InvalidInput(f"`paused` is on or off, not {value!r}.")
             return "on" if word in _ON else "off"
         if name == "concurrency":
-            if not value.strip().isdecimal() or not 1 <= int(value) <= MOST_AT_ONCE:
+            digits = value.strip()
+            if not (digits.isdecimal() and len(digits) < 5 and 1 <= int(digits) <= MOST_AT_ONCE):
                 raise InvalidInput(
                     f"`concurrency` is how many recordings are extracted at once: 1 to {MOST_AT_ONCE}.",
                     hint="To extract none, set `paused`.",
                 )
-            return str(int(value))
+            return str(int(digits))
         if name == "quiet_hours":
             hours = quiet.parse(value)
             _zone(hours.zone)

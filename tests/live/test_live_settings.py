@@ -39,7 +39,8 @@ def test_a_value_has_one_way_to_be_written(db: SpeakerDB, name: str, given: str,
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("paused", "maybe"), ("concurrency", "0"), ("concurrency", "many"), ("concurrency", "257"), ("quiet_hours", "always"),
+        ("paused", "maybe"), ("concurrency", "0"), ("concurrency", "many"), ("concurrency", "257"),
+        ("concurrency", "9" * 5000), ("quiet_hours", "always"),
         ("quiet_hours", "22:00-06:00 Atlantis/Poseidonis"), ("quiet_hours", "22:00-06:00 ../../etc"), ("preference", "v9"),
         ("preference", "v4/v9"), ("preference", "v4/v4"), ("colour", "red"), ("paused", ""),
     ],

@@ -67,7 +67,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="SPEAKERDB_", env_file=".env", env_nested_delimiter="__", extra="ignore", frozen=True,
-        hide_input_in_errors=True,
+        hide_input_in_errors=True, allow_inf_nan=False,
     )  # fmt: skip
 
     data_dir: Path = Field(
@@ -142,8 +142,9 @@ class Settings(BaseSettings):
     )
     lease_seconds: float = Field(
         default=60.0,
-        gt=0,
-        description="Seconds a lease lasts without renewal. Counts for a holder that died on another machine.",
+        ge=1,
+        description="Seconds a lease lasts without renewal. Counts for a holder that died on another machine. Below ten, a"
+        " machine that is busy loses it in the middle of its work.",
     )
     fence_seconds: float = Field(
         default=10.0, gt=0, description="Seconds for which a finalize may keep writers waiting at most."

@@ -14,7 +14,7 @@ from pydantic_settings import NoDecode
 class OpenSearchSettings(BaseModel):
     """An OpenSearch cluster as the index. Without `hosts` the embedded index is used."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
     hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),

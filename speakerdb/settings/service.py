@@ -17,7 +17,7 @@ from speakerdb.events import KINDS
 class ApiSettings(BaseModel):
     """The HTTP API of `speakerdb serve`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     host: str = Field(
         default="127.0.0.1",
@@ -81,7 +81,7 @@ class ApiSettings(BaseModel):
 class ScheduleSettings(BaseModel):
     """When the jobs of `speakerdb serve` run, and for how long is kept what nobody needs for ever."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     check_minutes: float = Field(
         default=10.0,
@@ -114,7 +114,7 @@ class ScheduleSettings(BaseModel):
 class RepairSettings(BaseModel):
     """What a repair leaves alone, and what keeps it from acting. When it runs is said under `schedule`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     grace_seconds: float = Field(
         default=60.0, ge=0, description="Seconds for which a repair leaves alone what was just changed."
@@ -150,7 +150,7 @@ class RepairSettings(BaseModel):
 class HookSettings(BaseModel):
     """A command that `speakerdb serve` runs for events, for example to send a mail."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     on_event: tuple[str, ...] = Field(
         default=(),
@@ -184,7 +184,7 @@ class HookSettings(BaseModel):
 class PreferenceSettings(BaseModel):
     """Which generation answers, where it is not to be the one that the alias names. Emergencies, and comparisons."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     mode: str | None = Field(
         default=None,

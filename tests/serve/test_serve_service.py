@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from serve_kit import add, drained, holder, states, wait_for
 
 from speakerdb import worker
-from speakerdb.catalog import schema
+from speakerdb.catalog import repairs, schema
+from speakerdb.core.drift import Sums
 from speakerdb.errors import ModelUnavailable
 from speakerdb.extraction.extract import Extracted, Task
 from speakerdb.index.embedded import EmbeddedIndex
@@ -23,10 +24,12 @@ from speakerdb.reports.jobs import JobView
 from speakerdb.scheduler import Service, jobs
 from speakerdb.scheduler import service as service_module
 from speakerdb.service import SpeakerDB
-from speakerdb.testing.factories import FakeExecutor, fake_extract, fake_settings
+from speakerdb.testing.damage import lay
+from speakerdb.testing.factories import FakeExecutor, fake_extract, fake_settings, silence, two_voices
 from speakerdb.testing.faults import Fault, FaultyIndex, SimulatedCrash
 from speakerdb.testing.invariants import Monitor
 from speakerdb.testing.servers.postgres import PostgresServer
+from speakerdb.types import SERVING_ALIAS
 
 Open = Callable[..., SpeakerDB]
 
@@ -287,6 +290,48 @@ def test_what_cannot_be_ended_in_time_is_told(
     assert "service-stopped unfinished=work" in caplog.text
     go_on.set()
     wait_for(lambda: holder(db) is None, "its end")
+
+
+def test_a_repair_in_one_long_statement_is_left_to_the_end_of_the_process_and_does_no_more(
+    open_db: Open, serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody can look at a signal within a statement. Afterwards it stops at once, and another process repairs."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def gate() -> int:
+        begun.set()
+        go_on.wait()
+        return 1
+
+    def slow(tx: sa.Connection, generation: str) -> Sums:
+        if not begun.is_set():
+            tx.connection.driver_connection.create_function("gate", 0, gate)  # type: ignore[union-attr]
+            tx.exec_driver_sql("SELECT gate()")
+        return sums(tx, generation)
+
+    sums = repairs.sums
+    monkeypatch.setattr(repairs, "sums", slow)
+    db, other = (open_db(repair={"grace_seconds": 0}) for _ in range(2))
+    add(db, "a")
+    db.work()
+    name = db.index.aliases()[SERVING_ALIAS][0]
+    lay(db.index, name, [])
+    service = Service(db)
+    service.start()
+    assert begun.wait(60)
+    with caplog.at_level(logging.INFO, "speakerdb.scheduler"):
+        assert not service.stop(0.2)
+    (unfinished,) = [text.rpartition("=")[2] for text in caplog.messages if "service-stopped" in text]
+    assert unfinished in ("check", "walk")
+    other.add(None, two_voices(), recording_id="b", waveform=silence(20))
+    go_on.set()
+    wait_for(lambda: db.repairer.status().holder is None, "its end")
+    (run,) = db.repairer.history()
+    assert (run.state, dict(run.done)) == ("stopped", {})
+    serve(other)
+    wait_for(lambda: done(other) == {"check", "walk"}, "the repairs of the other")
+    wait_for(lambda: drained(other), "the rest")
+    assert len(list(other.index.scan(name))) == 4
 
 
 def test_without_jobs_it_only_looks(open_db: Open, serve: Callable[..., Service]) -> None:

@@ -29,6 +29,7 @@ from speakerdb.extraction import StepReport
 from speakerdb.live import Live, Preferences
 from speakerdb.projector import ProjectionReport
 from speakerdb.reports.jobs import JobView
+from speakerdb.reports.work import Work
 from speakerdb.service import SpeakerDB
 from speakerdb.settings import Settings
 from speakerdb.types import SERVING_ALIAS
@@ -56,6 +57,18 @@ class Metrics:
         )
         self._audio = Counter("speakerdb_audio_seconds", "Seconds of audio of those that are done.", registry=registry)
         self._speech = Counter("speakerdb_speech_seconds", "Seconds of speech that were used.", registry=registry)
+        self._forwards = Counter("speakerdb_forwards", "Passes through a model's network.", registry=registry)
+        self._embedded = Counter(
+            "speakerdb_embedded_seconds", "Seconds of speech that passed a network.", registry=registry
+        )
+        self._decoded = Counter("speakerdb_decoded_seconds", "Seconds of sound that were decoded.", registry=registry)
+        self._loads = Counter("speakerdb_model_loads", "Models that workers loaded.", registry=registry)
+        self._times = Counter(
+            "speakerdb_extraction_seconds",
+            "Seconds that workers were busy, and what with.",
+            ["part"],
+            registry=registry,
+        )
         self._documents = Counter(
             "speakerdb_documents", "Documents that this process wrote to indices.", ["outcome"], registry=registry
         )
@@ -82,6 +95,8 @@ class Metrics:
             self._recordings.labels(result)  # told from the first scrape on, so that a rate has something to begin with
         for outcome in ("written", "confirmed", "ahead", "rejected"):
             self._documents.labels(outcome)
+        for part in ("all", "network", "decode", "load"):
+            self._times.labels(part)
         self.gauges = Gauges(db.catalog, db.settings, db.live, db.preferences, self._scrapes_failed.inc, clock=clock)
         registry.register(self.gauges)
 
@@ -97,9 +112,24 @@ class Metrics:
         self._recordings.labels("failed").inc(report.failed)
         self._audio.inc(report.audio_seconds)
         self._speech.inc(report.speech_seconds)
+        self._passed(report.work)
         for error in report.errors:
             self._failures.labels(error.code).inc()
         self.projected(projected)
+
+    def _passed(self, work: Work) -> None:
+        self._forwards.inc(work.forwards)
+        self._embedded.inc(work.embedded_seconds)
+        self._decoded.inc(work.decoded_seconds)
+        self._loads.inc(work.loads)
+        times = {
+            "all": work.total_time,
+            "network": work.network_time,
+            "decode": work.decode_time,
+            "load": work.load_time,
+        }
+        for part, seconds in times.items():
+            self._times.labels(part).inc(seconds)
 
     def projected(self, report: ProjectionReport) -> None:
         """Documents were written."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from speakerdb.access import Access
 from speakerdb.adoption import Adoption
 from speakerdb.catalog.catalog import Catalog
-from speakerdb.executors import Executor, make_executor
+from speakerdb.executors import Executor, make_executor, share_out
 from speakerdb.explain import Explain
 from speakerdb.extraction import Extraction
 from speakerdb.extraction.extract import LoadEmbedder
@@ -89,6 +89,7 @@ def build(
     def opener() -> Opener:
         return Opener(lambda: make_executor(settings.executor), settings.recording_timeout)
 
+    workers, _ = share_out(settings.workers, settings.device)
     extraction = Extraction(
         catalog,
         executor,
@@ -97,7 +98,8 @@ def build(
         media_roots=media_roots,
         batch=settings.batch_recordings,
         timeout=settings.recording_timeout,
-        width=lambda: live.get().concurrency or settings.workers,
+        workers=lambda: live.get().concurrency or workers,
+        side_by_side=settings.models.keep != "one",
     )
     migrator = Migrator(
         catalog,
@@ -109,7 +111,7 @@ def build(
             media_roots=media_roots,
             data_dir=settings.data_dir,
             disk_floor_bytes=disk_floor_bytes,
-            workers=settings.workers,
+            workers=workers,
             fence_seconds=settings.fence_seconds,
             rollback_days=settings.rollback_days,
         ),

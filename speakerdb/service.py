@@ -18,7 +18,7 @@ from speakerdb.catalog.database import Database
 from speakerdb.catalog.library import new_id
 from speakerdb.catalog.upgrade import upgrade
 from speakerdb.errors import ConfigurationError, NoMigration, SpeakerDBError, StorageFull, WorkerDied, WorkerTimeout
-from speakerdb.executors import Executor, make_executor, refuse_in_a_starting_worker
+from speakerdb.executors import IN_FLIGHT, Executor, make_executor, refuse_in_a_starting_worker, share_out
 from speakerdb.extraction import Loader
 from speakerdb.extraction.extract import LoadEmbedder
 from speakerdb.index.opening import open_index
@@ -120,7 +120,9 @@ class SpeakerDB:
             if index is None:
                 index = open_index(settings)
                 given_up.callback(index.close)
-            executor = executor or make_executor(settings.executor, settings.workers)
+            if executor is None:
+                workers, gpus = share_out(settings.workers, settings.device)
+                executor = make_executor(settings.executor, workers, depth=IN_FLIGHT, gpus=gpus)
             load = load_embedder or Loader(
                 settings.device,
                 settings.allow_unknown_checkpoints,

@@ -17,6 +17,7 @@ from speakerdb.migrator import Migrator
 from speakerdb.projector import ProjectionReport, Projector
 from speakerdb.reports import CurrentRecording, OnWork, Progress, WorkEvent, WorkReport
 from speakerdb.reports.live import Halt
+from speakerdb.reports.work import Work
 from speakerdb.types import SERVING_ALIAS, Generation
 
 EVENT_SECONDS = 0.5
@@ -77,7 +78,11 @@ class Worker:
         with self._catalog.holding(LEASE_NAME) as lease:
             begun = self._extraction.begin(lease)
             on_step(begun, ProjectionReport())
-            return self._drain(lease, begun, _Meter(self._catalog, on_event), on_step, stop, hurry, limit, forever)
+            try:
+                return self._drain(lease, begun, _Meter(self._catalog, on_event), on_step, stop, hurry, limit, forever)
+            except (Exception, KeyboardInterrupt):
+                self._extraction.abandon(lease)  # what goes on from step to step
+                raise
 
     def _drain(
         self,
@@ -108,7 +113,9 @@ class Worker:
                 stopped = "halted"
                 break
             if halted:
-                report = StepReport()
+                report = (
+                    StepReport() if before else self._extraction.step(lease, limit=0, hurry=hurry, stop=lambda: True)
+                )
                 if not before:
                     self._extraction.rest()
             else:
@@ -121,20 +128,26 @@ class Worker:
                 blocked |= report.unavailable
                 blocked_at = time.monotonic()
             meter.step(report)
-            if not report.taken and not forever:
+            if report.over and not forever:
+                on_step(report, ProjectionReport())
                 stopped = "waiting" if blocked else "paused" if self._paused() else "drained"
                 break
-            settle = not report.taken or time.monotonic() - pooled_at >= REPOOL_SECONDS
+            settle = report.over or time.monotonic() - pooled_at >= REPOOL_SECONDS
             projected = self.project(settle=settle, stop=hurry)
             written += projected
             on_step(report, projected)
             if settle:
                 pooled_at = time.monotonic()
-            if not report.taken:
+            if report.over:
                 self._catalog.keep(lease)
                 self._wait(stop)
                 if time.monotonic() - blocked_at >= MODEL_RETRY_SECONDS:
                     blocked.clear()
+        last = self._extraction.step(lease, limit=0, hurry=hurry, stop=stop, observe=meter.working)
+        total.add(last)
+        meter.step(last)
+        on_step(last, ProjectionReport())
+        blocked |= last.unavailable
         written += self.project(settle=True, stop=hurry)
         if blocked and stopped != "stopped" and not (total.done or total.failed):
             raise next(iter(blocked.values()))
@@ -152,6 +165,7 @@ class Worker:
             models=total.models,
             errors=tuple(total.errors),
             unavailable={name: _sentence(name, error) for name, error in blocked.items()},
+            work=total.work,
         )
 
     def _live(self) -> list[Generation]:
@@ -208,6 +222,7 @@ class _Meter:
         self._next = 0.0
         self._already: float | None = None
         self._current: Sequence[CurrentRecording] = ()
+        self._work = Work()
         self._notices: list[str] = []
         self._told: set[str] = set()
 
@@ -223,6 +238,7 @@ class _Meter:
     def step(self, report: StepReport) -> None:
         """A batch was committed."""
         self._current = ()
+        self._work += report.work
         unavailable = [_sentence(name, error) for name, error in report.unavailable.items()]
         self._notices += [n for n in (*report.notices, *unavailable) if n not in self._told and n not in self._notices]
         self._tell(now=bool(self._notices))
@@ -248,9 +264,8 @@ class _Meter:
         if self._already is None:
             self._already = progress.audio_seconds_done
         audio = progress.audio_seconds_done - self._already
-        self._on_event(
-            WorkEvent(progress, tuple(self._current), self.elapsed, audio, self._eta(progress, audio), " ".join(told))
-        )
+        eta, current = self._eta(progress, audio), tuple(self._current)
+        self._on_event(WorkEvent(progress, current, self.elapsed, audio, eta, " ".join(told), self._work))
 
     def _eta(self, progress: Progress, audio: float) -> tuple[float, float] | None:
         left = progress.audio_seconds_total - progress.audio_seconds_done
@@ -270,6 +285,7 @@ def _together(parts: Sequence[Progress]) -> Progress:
     names = (
         "recordings_total", "recordings_done", "recordings_failed", "recordings_waived", "recordings_queued",
         "audio_seconds_total", "audio_seconds_done", "speakers_embedded", "speakers_unembeddable", "documents_waiting",
+        "segments_embedded", "speech_seconds_embedded",
     )  # fmt: skip
     return Progress(
         generation=None, errors=errors, **{name: sum(getattr(part, name) for part in parts) for name in names}

@@ -101,13 +101,19 @@ _take = (
 
 
 def take(
-    tx: Transaction, lease: Lease, limit: int, *, paused: Collection[str] = (), without: Collection[str] = ()
+    tx: Transaction,
+    lease: Lease,
+    limit: int,
+    *,
+    paused: Collection[str] = (),
+    without: Collection[str] = (),
+    tried: bool = True,
 ) -> list[Item]:
     """Take the next items by priority, and count the attempt. The transaction touched the lease first.
 
     Items of a migration to a generation in `paused` stay, as does everything of the generations in `without`.
-    An item that was tried before waits behind those of its priority that were not: one that hangs stops nobody. It is
-    taken alone: if it kills its worker again, it takes nobody with it.
+    An item that was tried before waits behind those of its priority that were not, and one such is taken at most (none
+    unless `tried`): it is worked on in a process of its own, so that if it kills that again, it takes nobody with it.
     """
     query = (
         sa.select(
@@ -124,12 +130,13 @@ def take(
         query = query.where(~((work_items.c.reason == "migration") & work_items.c.generation.in_(list(paused))))
     if without:
         query = query.where(work_items.c.generation.not_in(list(without)))
-    rows = tx.execute(query.where(work_items.c.attempts == 0).limit(limit)).all()
-    tried = query.where(work_items.c.attempts > 0).limit(1)
-    if rows:
-        # All that the queue holds of a higher priority was tried before, so this reads no more than those.
-        tried = tried.where(work_items.c.priority < rows[0].priority)
-    rows = tx.execute(tried).all() or rows
+    rows = list(tx.execute(query.where(work_items.c.attempts == 0).limit(limit)))
+    if tried:
+        again = query.where(work_items.c.attempts > 0).limit(1)
+        if rows:
+            # All that the queue holds of a higher priority was tried before, so this reads no more than those.
+            again = again.where(work_items.c.priority < rows[0].priority)
+        rows = [*tx.execute(again), *rows][:limit]
     items = [Item(row.id, row.recording_id, row.generation, row.attempts + 1) for row in rows]
     if items:
         tx.execute(_take, {"ids": [item.id for item in items], "epoch": lease.epoch})
@@ -349,9 +356,12 @@ def progress(tx: Transaction, generation: str) -> Progress:
         )
     }
     voices = tx.execute(
-        sa.select(sa.func.count(), sa.func.count(embeddings.c.reason)).where(
-            embeddings.c.generation == generation, embeddings.c.kind == "speaker"
-        )
+        sa.select(
+            sa.func.count(),
+            sa.func.count(embeddings.c.reason),
+            sa.func.sum(embeddings.c.segments),
+            sa.func.sum(sa.case((embeddings.c.reason.is_(None), embeddings.c.seconds))),
+        ).where(embeddings.c.generation == generation, embeddings.c.kind == "speaker")
     ).one()
     codes = tx.execute(
         sa.select(work_items.c.error_code, sa.func.count().label("failed"))
@@ -375,6 +385,8 @@ def progress(tx: Transaction, generation: str) -> Progress:
         speakers_unembeddable=voices[1],
         documents_waiting=waiting_count(tx, generation),
         errors={row.error_code: row.failed for row in codes},
+        segments_embedded=voices[2] or 0,
+        speech_seconds_embedded=float(voices[3] or 0.0),
     )
 
 

@@ -18,9 +18,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from speakerdb.cli.output import clean, clock, exit_code_of, span
+from speakerdb.cli.output import clean, clock, exit_code_of, plural, span
 from speakerdb.cli.session import Session
-from speakerdb.cli.show import current_text, failed_text, speed_text
+from speakerdb.cli.show import current_text, failed_text, shares_text, speed_text
 from speakerdb.core.pace import Meter
 from speakerdb.errors import LeaseHeld, ModelUnavailable
 from speakerdb.reports import Progress, WorkEvent, WorkReport
@@ -136,6 +136,10 @@ class LiveView:
         if len(event.current) > SHOWN_RECORDINGS:
             lines.append(Text(f"and {len(event.current) - SHOWN_RECORDINGS} more"))
         lines.append(Text(f"{self._rate.text(event)}, elapsed {clock(elapsed)}{self._rate.left(event)}"))
+        if event.work.total_time:
+            lines.append(
+                Text(f"{plural(event.work.forwards, 'segment')} through the network; {shares_text(event.work)}")
+            )
         if progress.errors:
             lines.append(Text(f"failed {failed_text(progress.errors)}"))
         if self._stopping():
@@ -241,6 +245,8 @@ def _line(event: WorkEvent, rate: _Rate, elapsed: float) -> str:
         rate.text(event),
         f"elapsed {clock(elapsed)}{rate.left(event)}",
     ]
+    if event.work.total_time:
+        parts.append(shares_text(event.work))
     if progress.errors:
         parts.append(f"failed {failed_text(progress.errors)}")
     if event.current:

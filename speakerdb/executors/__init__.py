@@ -22,11 +22,14 @@ __all__ = [
     "WorkerLost",
     "make_executor",
     "refuse_in_a_starting_worker",
-    "visible_gpus",
+    "share_out",
 ]
 
 IN_FLIGHT = 3
 """Recordings in one extracting process: one is embedded, one is decoded, and one is on its way, or hangs."""
+
+
+_DEVICES = Path("/dev")
 
 
 class InlineExecutor:
@@ -65,14 +68,23 @@ def make_executor(kind: str, workers: int = 1, *, depth: int = 1, gpus: Sequence
     return ProcessExecutor(workers, depth=depth, gpus=gpus) if kind == "process" else InlineExecutor()
 
 
-def visible_gpus() -> tuple[str, ...]:
+def share_out(workers: int, device: str) -> tuple[int, tuple[str, ...]]:
+    """How many worker processes there are to be, and the GPUs that they share, one each in turn; none where each takes what
+    it finds. With `workers` 0 there are as many as GPUs, where the device is ``auto`` and there are several, else one."""
+    gpus = _visible_gpus() if device == "auto" else ()
+    if len(gpus) < 2:
+        return workers or 1, ()
+    return workers or len(gpus), gpus
+
+
+def _visible_gpus() -> tuple[str, ...]:
     """The NVIDIA GPUs that this process may use, as names for CUDA_VISIBLE_DEVICES. No driver is asked: that would take
     seconds, and memory on each of them."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         names = tuple(part.strip() for part in given.split(",") if part.strip())
         return () if any(name.startswith("-") for name in names) else names
-    return tuple(str(n) for n, _ in enumerate(Path("/dev").glob("nvidia[0-9]*")))
+    return tuple(str(n) for n, _ in enumerate(_DEVICES.glob("nvidia[0-9]*")))
 
 
 def refuse_in_a_starting_worker() -> None:

@@ -12,71 +12,34 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from speakerdb.catalog import journal, library, people, vectors, work
+from speakerdb.catalog import journal, library, work
 from speakerdb.catalog.catalog import Catalog
-from speakerdb.catalog.database import Transaction, savepoint
 from speakerdb.catalog.leases import Lease
-from speakerdb.catalog.vectors import EmbeddingRow
 from speakerdb.catalog.work import Item
-from speakerdb.errors import (
-    BackendError,
-    DimensionMismatch,
-    ExtractionError,
-    NotFinite,
-    SpeakerDBError,
-    WorkerDied,
-    WorkerTimeout,
-)
-from speakerdb.executors import Executor
-from speakerdb.extraction.extract import Extracted, LoadEmbedder, Task, extract
-from speakerdb.reports import CurrentRecording, ItemError
-from speakerdb.types import Embedding, Generation, Kind, Unembeddable, Waveform
+from speakerdb.errors import GenerationChanged, SpeakerDBError, WorkerTimeout
+from speakerdb.executors import Executor, Interrupted, Overdue
+from speakerdb.extraction.extract import Extracted, LoadEmbedder, Task, Together, extract, extract_together
+from speakerdb.extraction.outcomes import Outcome, Parcel, in_turn, lost
+from speakerdb.extraction.report import StepReport
+from speakerdb.extraction.storing import Storing
+from speakerdb.reports import CurrentRecording
+from speakerdb.types import Generation, Waveform
 
 LEASE_NAME = "work"
 POLL_SECONDS = 1.0
-"""How often a waiting coordinator looks at its clock, its lease and whether it is to stop."""
+"""How often a waiting coordinator looks at its clock, its lease, the queue, and whether it is to stop."""
 
 COMMIT_SECONDS = 1.0
 """Finished recordings are committed together, but no later than this after the first of them."""
-NORM_TOLERANCE = 1e-3
 
 Observe = Callable[[Sequence[CurrentRecording]], None]
 
 
-@dataclass(slots=True)
-class StepReport:
-    """What one batch did. `taken` 0 means that the queue holds nothing that can be worked on."""
-
-    taken: int = 0
-    done: int = 0
-    failed: int = 0
-    embedded: int = 0
-    unembeddable: int = 0
-    audio_seconds: float = 0.0
-    speech_seconds: float = 0.0
-    models: dict[str, str] = field(default_factory=dict)
-    notices: list[str] = field(default_factory=list)
-    errors: list[ItemError] = field(default_factory=list)
-    unavailable: dict[str, SpeakerDBError] = field(default_factory=dict)
-    """Generations whose model cannot be loaded; their items stay queued."""
-
-    def add(self, other: StepReport) -> None:
-        """Count another report into this one."""
-        for name in ("taken", "done", "failed", "embedded", "unembeddable", "audio_seconds", "speech_seconds"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.models |= other.models
-        self.notices += [notice for notice in other.notices if notice not in self.notices]
-        self.errors += other.errors
-        self.unavailable |= other.unavailable
-
-
 class Extraction:
-    """Steps through the queue of work."""
+    """Steps through the queue of work. What still runs when a step ends goes on, and is the next step's."""
 
     def __init__(
         self,
@@ -88,21 +51,30 @@ class Extraction:
         media_roots: Iterable[Path] = (),
         batch: int = 16,
         timeout: float = 900.0,
-        width: Callable[[], int] | None = None,
+        workers: Callable[[], int] | None = None,
+        side_by_side: bool = True,
         function: Callable[[Task], Extracted] = extract,
     ) -> None:
-        """`width` says how many recordings are to be extracted at once; it is asked often. None: as the executor is."""
+        """`workers` says how many there are to be; it is asked often. None: as the executor is. With `side_by_side` a worker
+        holds the models of all generations, until one says that they do not fit; a recording that several wait for is then
+        read once."""
         self._catalog = catalog
         self._executor = executor
-        self._width = width
+        self._workers = workers
         self._generations = generations
         self._load = load
         self._media_roots = tuple(media_roots)
         self._batch = batch
         self._timeout = timeout
+        self._side_by_side = side_by_side
         self._extract = function
+        self._storing = Storing(catalog)
         self._waveforms: dict[str, Waveform] = {}
         self._loaded_last = ""
+        self._open: dict[int, Item] = {}
+        """What was taken, and neither committed nor given back."""
+        self._waiting: deque[Parcel] = deque()
+        self._running: dict[Future[Any], Parcel] = {}
 
     def keep(self, recording_id: str, waveform: Waveform | None) -> Waveform | None:
         """Hold in-memory sound until its recording is extracted (None lets go of it); what was held before."""
@@ -129,63 +101,96 @@ class Extraction:
     ) -> StepReport:
         """Take one batch, extract it, commit it. `LeaseLost` if another coordinator took over: nothing more is committed.
 
-        Items of the generations in `without` stay queued. When `stop()` turns true, what has not begun is given back; when
-        `hurry()` does, what runs is ended and given back too, as if it had not been tried.
+        It ends when workers could do with more, or with what was committed where the queue holds no more: a recording that
+        takes long makes nobody wait. When `stop()` turns true, and where `limit` is 0, it waits for what runs. Items of the
+        generations in `without` stay queued. When `stop()` turns true, what has not begun is given back; when `hurry()`
+        does, what runs is ended and given back too, as if it had not been tried.
         """
         report = StepReport()
-        items = self._take(lease, limit, without)
-        report.taken = len(items)
-        tasks = self._tasks(items)
-        waiting = self._in_order(item for item in items if item.id in tasks)
-        running: dict[Future[Extracted], _Running] = {}
-        ready: list[_Outcome] = []
-        committed = time.monotonic()
+        ready: list[Outcome] = []
         try:
-            while waiting or running or ready:
-                if stop() or report.unavailable:
-                    self._give_back(lease, waiting)
-                    waiting.clear()
-                if running and hurry():
-                    self._cut_short(lease, running)
-                if waiting and self._width is not None:
-                    self._executor.resize(self._width())
-                while waiting and len(running) < self._executor.width:
-                    item = waiting.popleft()
-                    future = self._executor.submit(self._extract, tasks[item.id])
-                    running[future] = _Running(item, tasks[item.id], time.monotonic())
-                if running:
-                    observe([one.current for one in running.values()])
-                    ready += self._finished(lease, running, waiting)
-                idle = not (waiting or running)
-                if ready and (idle or time.monotonic() - committed >= COMMIT_SECONDS):
+            self._bring(lease, limit, without, report)
+            committed = looked = time.monotonic()
+            while self._waiting or self._running or ready:
+                ending = stop() or bool(report.unavailable)
+                if ending:
+                    self._give_back(lease)
+                if self._running and hurry():
+                    self._cut_short(lease)
+                self._submit()
+                if report.taken and not ending and self._has_room():
+                    break
+                if self._running:
+                    observe([one for parcel in self._running.values() for one in parcel.current()])
+                    ready += self._finished(lease)
+                now = time.monotonic()
+                idle = not (self._waiting or self._running)
+                if ready and (idle or now - committed >= COMMIT_SECONDS):
                     self._commit(lease, ready, report)
-                    ready, committed = [], time.monotonic()
+                    ready, committed = [], now
+                    if not (report.taken or ending or limit == 0):
+                        break
+                if not (report.taken or ending or limit == 0 or idle) and now - looked >= POLL_SECONDS:
+                    self._bring(lease, limit, without, report)
+                    looked = now
+            if ready:
+                self._commit(lease, ready, report)
+            if any(isinstance(error, GenerationChanged) for error in report.unavailable.values()):
+                self.rest()  # a worker holds a model that is not the library's; the next one loads what is there then
         except (Exception, KeyboardInterrupt):
-            # This process lives, so none of them killed it: what is not committed counts as not tried.
+            self.abandon(lease)
+            raise
+        report.running = sum(len(parcel.pairs) for parcel in self._running.values())
+        return report
+
+    def abandon(self, lease: Lease) -> None:
+        """End what runs. This process lives, so nothing of it killed it: what is not committed counts as not tried."""
+        self._end_all()
+        items = list(self._open.values())
+        self._open.clear()
+        if items:
             with suppress(SpeakerDBError), self._catalog.job(lease) as tx:  # else whoever works next reclaims them
                 work.give_back(tx, lease, items, self._catalog.now())
-            raise
-        finally:
-            if running:
-                self._executor.restart()
-        return report
 
     def rest(self) -> None:
         """Nothing is to be extracted for a while: let the workers go, and with them the models that they hold."""
         self._executor.restart()
 
-    def _in_order(self, items: Iterable[Item]) -> deque[Item]:
-        """One generation after the other, that of the item before them first: where a worker cannot hold all models, it
-        loads as few as can be."""
-        ordered = deque(sorted(items, key=lambda item: (item.generation != self._loaded_last, item.generation)))
-        if ordered:
-            self._loaded_last = ordered[-1].generation
-        return ordered
+    def _end_all(self) -> None:
+        if self._running:
+            self._executor.restart()
+        self._running.clear()
+        self._waiting.clear()
 
-    def _take(self, lease: Lease, limit: int | None, without: Iterable[str]) -> list[Item]:
+    # Taking
+
+    def _bring(self, lease: Lease, limit: int | None, without: Iterable[str], report: StepReport) -> None:
+        """The next items of the queue. One that was tried before comes when no other such is here."""
         size = self._batch if limit is None else min(limit, self._batch)
+        if not size:
+            return
+        tried = not any(parcel.suspect for parcel in (*self._waiting, *self._running.values()))
         with self._catalog.change(lease) as tx:
-            return work.take(tx, lease, size, paused=journal.paused_targets(tx), without=list(without))
+            paused = journal.paused_targets(tx)
+            items = work.take(tx, lease, size, paused=paused, without=list(without), tried=tried)
+        report.taken += len(items)
+        self._open |= {item.id: item for item in items}
+        tasks = self._tasks(items)
+        self._forget(item for item in items if item.id not in tasks)
+        parcels = [Parcel(((item, tasks[item.id]),)) for item in items if item.id in tasks]
+        if self._side_by_side:
+            self._waiting += self._joined(parcels)
+        else:
+            self._waiting += in_turn(parcels, self._loaded_last)
+
+    def _joined(self, parcels: Sequence[Parcel]) -> list[Parcel]:
+        """Those of one recording that were not tried before as one, in the place of the first."""
+        joined: dict[object, Parcel] = {}
+        for parcel in parcels:
+            alone = parcel.suspect or self._extract is not extract
+            key = parcel.items[0].id if alone else parcel.items[0].recording_id
+            joined[key] = Parcel(joined[key].pairs + parcel.pairs) if key in joined else parcel
+        return list(joined.values())
 
     def _tasks(self, items: Sequence[Item]) -> dict[int, Task]:
         """What to extract, by item. A recording that was removed since has no task; its item went with it."""
@@ -211,77 +216,91 @@ class Extraction:
                 )
         return tasks
 
-    def _finished(
-        self, lease: Lease, running: dict[Future[Extracted], _Running], waiting: deque[Item]
-    ) -> list[_Outcome]:
-        """Wait a moment; what has finished leaves `running`. Renews the lease while it waits."""
-        done, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+    # Running
+
+    def _submit(self) -> None:
+        if self._waiting and self._workers is not None:
+            self._executor.resize(self._workers())
+        while (parcel := self._next()) is not None:
+            self._waiting.remove(parcel)
+            self._loaded_last = parcel.pairs[-1][0].generation
+            payload = parcel.payload
+            function: Callable[[Any], Any] = extract_together if isinstance(payload, Together) else self._extract
+            future = self._executor.submit(function, payload, timeout=self._timeout, alone=parcel.suspect)
+            self._running[future] = parcel
+
+    def _next(self) -> Parcel | None:
+        """What may begin now. One that was tried before runs in a process of its own, beside the others, where there is
+        memory for one more model; where there is not, everything waits for it."""
+        running = list(self._running.values())
+        suspected = any(parcel.suspect for parcel in running)
+        room = sum(not parcel.suspect for parcel in running) < self._executor.width
+        if self._side_by_side:
+            return next((one for one in self._waiting if (not suspected if one.suspect else room)), None)
+        first = self._waiting[0] if self._waiting and room else None
+        if first is not None and running:
+            fits = not (suspected or first.suspect) and all(first.generation == one.generation for one in running)
+            return first if fits else None
+        return first
+
+    def _has_room(self) -> bool:
+        """Whether something runs, and more could."""
+        ordinary = sum(not parcel.suspect for parcel in self._running.values())
+        return bool(self._running) and not self._waiting and ordinary < self._executor.width
+
+    def _finished(self, lease: Lease) -> list[Outcome]:
+        """Wait a moment; what has finished leaves what runs. Renews the lease while it waits."""
+        done, _ = wait(self._running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
         self._catalog.keep(lease)
-        if any(_lost(future) for future in done):
-            return self._all_lost(running)
-        outcomes = [_outcome(running.pop(future), future) for future in done]
-        now = time.monotonic()
-        overdue = [future for future, one in running.items() if now - one.since > self._timeout]
-        if overdue:
-            self._executor.restart()
-            for future in overdue:
-                one = running.pop(future)
+        outcomes: list[Outcome] = []
+        crowded = False
+        for future in done:
+            parcel = self._running.pop(future)
+            error = future.exception()
+            if isinstance(error, Interrupted):
+                self._waiting.appendleft(parcel)  # through no fault of its own
+            elif isinstance(error, Overdue):
                 late = WorkerTimeout(f"it took more than {self._timeout:g} s and was ended.")
-                outcomes.append(_Outcome(one.item, one.task, late))
-            # The others were ended with it through no fault of their own.
-            waiting.extendleft(one.item for one in running.values())
-            running.clear()
+                outcomes += parcel.failed(late)
+            elif isinstance(error, BrokenExecutor):
+                how = "" if hasattr(error, "how") else self._executor.restart()
+                outcomes += parcel.failed(lost(error, how))
+            else:
+                found, left = parcel.opened(future)
+                outcomes += found
+                self._waiting.extendleft(left)
+                crowded |= bool(left) or any(isinstance(o.result, Extracted) and o.result.crowded for o in found)
+        if crowded and self._side_by_side:
+            self._side_by_side = False
+            self._waiting = deque(in_turn(self._waiting, self._loaded_last))
         return outcomes
 
-    def _all_lost(self, running: dict[Future[Extracted], _Running]) -> list[_Outcome]:
-        """A pool that lost a worker is lost as a whole. What ran in it costs an attempt, and is tried again alone."""
-        held = len(running)
-        how = self._executor.restart() or "died"
-        who = "its worker process" if held == 1 else f"one of the {held} worker processes"
-        outcomes = []
-        for future, one in running.items():
-            finished = future.done() and not future.cancelled() and not _lost(future)
-            outcomes.append(
-                _outcome(one, future) if finished else _Outcome(one.item, one.task, WorkerDied(f"{who} {how}."))
-            )
-        running.clear()
-        return outcomes
+    # Ending
 
-    def _give_back(self, lease: Lease, items: Iterable[Item]) -> None:
-        listed = list(items)
-        if listed:
+    def _give_back(self, lease: Lease) -> None:
+        """What has not begun goes back into the queue."""
+        items = [item for parcel in self._waiting for item in parcel.items]
+        self._waiting.clear()
+        if items:
             with self._catalog.change(lease) as tx:
-                work.give_back(tx, lease, listed, self._catalog.now())
+                work.give_back(tx, lease, items, self._catalog.now())
+            self._forget(items)
 
-    def _cut_short(self, lease: Lease, running: dict[Future[Extracted], _Running]) -> None:
+    def _cut_short(self, lease: Lease) -> None:
         """End what runs, and give it back without waiting for a fence: there is no time for that."""
+        items = [item for parcel in self._running.values() for item in parcel.items]
         self._executor.restart()
-        items = [one.item for one in running.values()]
-        running.clear()
+        self._running.clear()
         with self._catalog.job(lease) as tx:
             work.give_back(tx, lease, items, self._catalog.now())
+        self._forget(items)
 
-    def _commit(self, lease: Lease, outcomes: Sequence[_Outcome], report: StepReport) -> None:
-        """Store results and errors. Counted only when the transaction stands."""
-        counted = StepReport()
-        results: list[tuple[_Outcome, Extracted]] = []
-        with self._catalog.change(lease) as tx:
-            for one in outcomes:
-                if isinstance(one.result, BackendError):
-                    raise one.result
-                elif isinstance(one.result, SpeakerDBError):
-                    self._fail(tx, lease, one, one.result, counted)
-                else:
-                    results.append((one, one.result))
-            stored = self._store(tx, lease, results, counted)
-            if stored:
-                people.mark_dirty(tx, people.of_recordings(tx, stored), self._catalog.now())
-        report.add(counted)
-        self._let_go({one.item.recording_id for one in outcomes} & self._waveforms.keys())
-
-    def _let_go(self, held: set[str]) -> None:
-        """Forget in-memory sound that no generation waits for any more."""
+    def _commit(self, lease: Lease, outcomes: Sequence[Outcome], report: StepReport) -> None:
+        self._storing.commit(lease, outcomes, report)
+        self._forget([one.item for one in outcomes])
+        held = {one.item.recording_id for one in outcomes} & self._waveforms.keys()
         if held:
+            # In-memory sound that no generation waits for any more is forgotten.
             with self._catalog.read() as tx:
                 held -= work.still_open(tx, held)
             for recording_id in held:

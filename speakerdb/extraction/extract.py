@@ -273,10 +273,10 @@ class _Lane:
     def _rows(self, segments: Sequence[FloatArray], ticket: int) -> list[FloatArray | None]:
         embedder = self.model.embedder
         with _network.turn(ticket):
-            before, begun = embedder.forwards, time.perf_counter()
+            before, begun = getattr(embedder, "forwards", 0), time.perf_counter()
             rows = _embed(embedder, segments)
             self._network_time += time.perf_counter() - begun
-            self._forwards += embedder.forwards - before
+            self._forwards += getattr(embedder, "forwards", 0) - before
         self._embedded += sum(map(len, segments)) / embedder.sample_rate
         return rows
 

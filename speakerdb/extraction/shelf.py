@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,9 @@ class Shelf:
         self._free = free
         self._held: dict[Hashable, LoadedModel] = {}
         self._notices: list[str] = []
+        self._loads: list[float] = []
+        self.crowded = 0
+        """How often models were let go of because another one did not fit beside them."""
         self._one_at_a_time = threading.RLock()
 
     def get(self, key: Hashable, generation: Generation, place: Place, load: Callable[[], LoadedModel]) -> LoadedModel:
@@ -40,12 +44,19 @@ class Shelf:
         """
         with self._one_at_a_time:
             if key not in self._held:
+                begun = time.perf_counter()
                 self._held[key] = self._loaded(generation, place, load)
+                self._loads.append(time.perf_counter() - begun)
             return self._held[key]
 
     def take_notices(self) -> tuple[str, ...]:
         """What a person should read once; asked for again, only what is new."""
         taken, self._notices = tuple(self._notices), []
+        return taken
+
+    def take_loads(self) -> list[float]:
+        """The seconds that each loading took; asked for again, only what is new."""
+        taken, self._loads = self._loads, []
         return taken
 
     def _loaded(self, generation: Generation, place: Place, load: Callable[[], LoadedModel]) -> LoadedModel:
@@ -74,6 +85,7 @@ class Shelf:
 
     def _make_room(self, generation: Generation) -> None:
         self._let_go()
+        self.crowded += 1
         self._notices.append(
             f"The model of {generation.name} does not fit into memory beside the others: they are loaded in turn, which "
             "takes longer (setting models.keep)."

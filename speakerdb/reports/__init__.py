@@ -14,6 +14,7 @@ import numpy as np
 
 from speakerdb.reports.live import PreferenceView
 from speakerdb.reports.seeing import ErrorGroup, LeaseView, Pace, Problem, Waiting
+from speakerdb.reports.work import Work
 
 Verdict = Literal["pass", "fail", "warn", "not-measurable"]
 
@@ -130,6 +131,9 @@ class Progress:
     """Projection rows whose document is behind SQL."""
     errors: Mapping[str, int]
     """Failed items by error code."""
+    segments_embedded: int = 0
+    """Segments of speech that the stored embeddings were made from: each passed the network once."""
+    speech_seconds_embedded: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,8 @@ class WorkEvent:
     eta: tuple[float, float] | None
     notice: str = ""
     """Something a person should read once (a fall-back to the CPU, a worker that died)."""
+    work: Work = field(default_factory=Work)
+    """What passed through workers in this run."""
 
 
 OnWork = Callable[[WorkEvent], None]
@@ -183,6 +189,8 @@ class WorkReport:
     errors: tuple[ItemError, ...] = ()
     unavailable: Mapping[str, str] = field(default_factory=dict)
     """Generations whose model could not be loaded, with what to do; their recordings stay queued."""
+    work: Work = field(default_factory=Work)
+    """What passed through workers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,10 +127,11 @@ class Settings(BaseSettings):
         description="`process`: extract in worker processes, which can be ended when they hang. `inline`: in this one.",
     )
     workers: int = Field(
-        default=1,
-        ge=1,
+        default=0,
+        ge=0,
         le=256,
-        description="Worker processes. Each loads the model; on a CPU one already uses all cores.",
+        description="Worker processes, which divide the cores between them; each loads the model. 0: one, or with `device`"
+        " `auto` and several GPUs one for each.",
     )
     recording_timeout: float = Field(
         default=900.0,

@@ -224,7 +224,7 @@ def test_kill_9_in_the_middle_of_a_decode(tmp_path: Path, monkeypatch: pytest.Mo
             if how == "killed":
                 killer.start()
             with db.catalog.holding("work") as lease:
-                while extraction.step(lease).taken:
+                while not extraction.step(lease).over:
                     pass
             if how == "killed":
                 killer.join()

@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from speakerdb.errors import LeaseHeld, MediaUnreadable, ModelUnavailable, NotFinite
-from speakerdb.executors import Executor, InlineExecutor, ProcessExecutor
+from speakerdb.executors import Executor, InlineExecutor, Overdue, ProcessExecutor
 from speakerdb.extraction import Extracted, Extraction, Loader, Task
 from speakerdb.reports import WorkEvent
 from speakerdb.service import SpeakerDB
@@ -223,7 +223,7 @@ def drained(db: SpeakerDB, pool: Executor, function: Callable[[Task], Extracted]
     """Work through the queue with another function in the place of `extract`; how every item ended."""
     extraction = Extraction(db.catalog, pool, db.generations, load=Loader(), timeout=timeout, function=function)
     with db.catalog.holding("work") as lease:
-        while extraction.step(lease).taken:
+        while not extraction.step(lease).over:
             pass
     return items(db)
 
@@ -264,23 +264,23 @@ def test_each_way_a_worker_can_end_costs_one_attempt_and_is_told(tmp_path: Path,
 
 
 def test_what_ran_beside_a_dying_worker_costs_an_attempt_and_comes_through_alone(
-    tmp_path: Path, pool: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BEGUN", str(tmp_path / "begun"))
-    with SpeakerDB.open(fake_settings(tmp_path / "data"), executor=pool) as db:
+    with SpeakerDB.open(fake_settings(tmp_path / "data"), executor=ProcessExecutor(1, depth=2)) as db:
         for name in ("deadly", "beside", "after"):
             add(db, name)
-        ended = drained(db, pool, _fall_together)
+        ended = drained(db, db._executor, _fall_together)
     assert ended["beside"][:2] == ("done", 2)
     assert ended["after"][:2] == ("done", 1)
     assert ended["deadly"][:3] == ("failed", 3, "worker-died")
     told = ended["deadly"][3] or ""
-    assert "Attempt 1: one of the 2 worker processes ended with exit status 9." in told
+    assert "Attempt 1: its worker process, with 2 recordings in it, ended with exit status 9." in told
     assert "Attempt 3: its worker process ended with exit status 9." in told
 
 
 class Stuck(FakeExecutor):
-    """Never comes to an end with the recordings named; others are answered at once."""
+    """Ends the recordings named, as if their time were over; others are answered at once."""
 
     width = 2
 
@@ -288,8 +288,12 @@ class Stuck(FakeExecutor):
         super().__init__()
         self.names = names
 
-    def submit(self, function: Callable[..., object], task: Task) -> Future[Any]:
-        return Future() if task.recording_id in self.names else super().submit(function, task)
+    def submit(self, function: Callable[..., object], task: Any, **more: Any) -> Future[Any]:
+        if task.recording_id not in self.names:
+            return super().submit(function, task, **more)
+        future: Future[Any] = Future()
+        future.set_exception(Overdue("It took too long."))
+        return future
 
 
 def test_a_hang_costs_one_attempt_of_its_own_recording_only_and_the_third_is_the_end(tmp_path: Path) -> None:
@@ -301,7 +305,7 @@ def test_a_hang_costs_one_attempt_of_its_own_recording_only_and_the_third_is_the
         assert ended["a"][:2] == ended["b"][:2] == ("done", 1)
         assert ended["endless"][:3] == ("failed", 3, "worker-died")
         assert (ended["endless"][3] or "").count("took more than 0.01 s") == 3
-        assert stuck.restarts == 3
+        assert stuck.restarts == 0
         # Tried again, it begins with its first attempt and without its history.
         db.retry()
         assert items(db)["endless"] == ("queued", 0, None, None)
@@ -318,7 +322,8 @@ def test_models_are_loaded_once_a_batch_where_only_one_fits(tmp_path: Path, widt
 
     executor = FakeExecutor(answer)
     executor.width = width
-    with SpeakerDB.open(fake_settings(tmp_path, batch_recordings=4), executor=executor) as db:
+    settings = fake_settings(tmp_path, batch_recordings=4, models={"keep": "one"})
+    with SpeakerDB.open(settings, executor=executor) as db:
         db.start_migration("v4", force=True)
         for n in range(6):
             add(db, f"r{n}")

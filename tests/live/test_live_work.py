@@ -121,7 +121,7 @@ class Counting:
         self.before: Callable[[int], None] = lambda _: None
         self._count = 0
 
-    def submit(self, function: Callable[[Any], Any], task: Any) -> Future[Any]:
+    def submit(self, function: Callable[[Any], Any], task: Any, **more: Any) -> Future[Any]:
         with self._lock:
             self._count += 1
             self._now += 1
@@ -138,8 +138,8 @@ class Counting:
 
         return self._pool.submit(run)
 
-    def resize(self, width: int) -> None:
-        self.width = width
+    def resize(self, workers: int) -> None:
+        self.width = workers
 
     def restart(self) -> str:
         return ""

@@ -1,0 +1,159 @@
+"""What is given to a worker at once, and what comes back: checked, because a worker may answer anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Future
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from speakerdb.catalog.work import Item
+from speakerdb.errors import (
+    DimensionMismatch,
+    ExtractionError,
+    NotFinite,
+    SpeakerDBError,
+    WorkerDied,
+)
+from speakerdb.extraction.extract import Extracted, Task, Together
+from speakerdb.reports import CurrentRecording
+from speakerdb.types import Embedding, Generation, Unembeddable
+
+NORM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one item."""
+
+    item: Item
+    task: Task
+    result: Extracted | SpeakerDBError
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One recording for one generation, or for several that are extracted together."""
+
+    pairs: tuple[tuple[Item, Task], ...]
+
+    @property
+    def items(self) -> list[Item]:
+        return [item for item, _ in self.pairs]
+
+    @property
+    def generation(self) -> str:
+        """The (first) generation."""
+        return self.pairs[0][0].generation
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it was tried before, and may be what ended its worker then."""
+        return any(item.attempts > 1 for item, _ in self.pairs)
+
+    @property
+    def payload(self) -> Task | Together:
+        """What the worker gets."""
+        tasks = tuple(task for _, task in self.pairs)
+        return tasks[0] if len(tasks) == 1 else Together(tasks)
+
+    def apart(self) -> list[Parcel]:
+        """One for each generation."""
+        return [Parcel((pair,)) for pair in self.pairs]
+
+    def current(self) -> list[CurrentRecording]:
+        """What a person sees of it while it is being worked on."""
+        return [
+            CurrentRecording(
+                item.recording_id,
+                task.path,
+                item.generation,
+                len(task.turns),
+                len({turn.speaker for turn in task.turns}),
+            )
+            for item, task in self.pairs
+        ]
+
+    def failed(self, error: SpeakerDBError) -> list[Outcome]:
+        """The same error for each."""
+        return [Outcome(item, task, error) for item, task in self.pairs]
+
+    def opened(self, future: Future[Any]) -> tuple[list[Outcome], list[Parcel]]:
+        """What a finished future says of each; and those that were left because their model does not fit beside another's.
+
+        Raises only `KeyboardInterrupt`, where this process was interrupted while it extracted by itself.
+        """
+        error = future.exception()
+        if error is not None:
+            return self.failed(_ours(error)), []
+        answers = future.result()
+        if len(self.pairs) == 1:
+            answers = (answers,)
+        if not isinstance(answers, tuple) or len(answers) != len(self.pairs):
+            answers = (answers,) * len(self.pairs)
+        left = [pair for pair, answer in zip(self.pairs, answers, strict=True) if answer is None and len(answers) > 1]
+        outcomes = [
+            Outcome(item, task, _checked(task, answer))
+            for (item, task), answer in zip(self.pairs, answers, strict=True)
+            if (item, task) not in left
+        ]
+        return outcomes, [Parcel((pair,)) for pair in left]
+
+
+def lost(error: BrokenExecutor, how: str) -> WorkerDied:
+    """What is told of an item whose process ended by itself. `how` is what the executor says where the error does not."""
+    held = getattr(error, "held", 1)
+    who = "its worker process" if held == 1 else f"its worker process, with {held} recordings in it,"
+    return WorkerDied(f"{who} {getattr(error, 'how', '') or how or 'died'}.")
+
+
+def _ours(error: BaseException) -> SpeakerDBError:
+    if isinstance(error, SpeakerDBError):
+        return error
+    if isinstance(error, MemoryError):
+        return WorkerDied("its worker process ran out of memory.")
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    # A fault nobody foresaw (a library that exits, too) belongs to the recording that met it, where a person sees it.
+    return ExtractionError(f"{type(error).__name__}: {error}")
+
+
+def _checked(task: Task, answer: Any) -> Extracted | SpeakerDBError:
+    """The answer, or what is wrong with it. No vector reaches SQL that is not finite, of unit norm and of its generation's
+    dimension, and none of a speaker that the recording has not got."""
+    if isinstance(answer, SpeakerDBError):
+        return answer
+    if not isinstance(answer, Extracted):
+        return ExtractionError(f"The worker answered with {type(answer).__name__}, which is no result.")
+    speakers = {turn.speaker for turn in task.turns}
+    if not isinstance(answer.results, Mapping) or answer.results.keys() != speakers:
+        return ExtractionError("The worker answered for other voices than this recording has.")
+    if (answer.recording_id, answer.content_version) != (task.recording_id, task.content_version):
+        return ExtractionError(f"The worker answered for {answer.recording_id!r}.")
+    try:
+        for found in answer.results.values():
+            _check_vector(found, task.generation)
+    except SpeakerDBError as error:
+        return error
+    return answer
+
+
+def _check_vector(found: Any, generation: Generation) -> None:
+    if isinstance(found, Unembeddable):
+        return
+    if not isinstance(found, Embedding) or not isinstance(found.vector, np.ndarray):
+        raise ExtractionError(f"The worker answered with {type(found).__name__} in the place of a vector.")
+    if found.vector.shape != (generation.dimension,):
+        raise DimensionMismatch(
+            f"A vector of shape {found.vector.shape} came for generation {generation.name!r} ({generation.dimension})."
+        )
+    if not abs(float(np.linalg.norm(found.vector)) - 1.0) < NORM_TOLERANCE:
+        raise NotFinite("A vector is not finite, or not of unit norm.")
+
+
+def in_turn(parcels: Sequence[Parcel], first: str) -> list[Parcel]:
+    """Each generation by itself, the one named first: so that one model is loaded after the other, as seldom as can be."""
+    apart = [each for parcel in parcels for each in parcel.apart()]
+    return sorted(apart, key=lambda parcel: (parcel.generation != first, parcel.generation))

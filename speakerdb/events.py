@@ -16,6 +16,8 @@ KINDS: Mapping[str, str] = {
     "recording-removed": "A recording was removed, with its voices. Data: `speakers`, how many. No name is kept.",
     "recording-relocated": "A recording's file has another path now. Data: `old`, `new`.",
     "media-accepted": "A file that had changed was taken as the recording's sound. Data: `seconds`.",
+    "file-uploaded": "A file came in over HTTP. Data: `size`, in bytes; `sha256`. No name is kept.",
+    "upload-removed": "An uploaded file that no recording had was removed. Data: `size`, in bytes. No name is kept.",
     "library-brought-in": "A run of `add` over folders or manifests came to its end. Data: counts by outcome.",
     # People
     "speaker-renamed": "A speaker got another name, or lost it. Data: `old`, `new`.",
@@ -83,6 +85,7 @@ KINDS: Mapping[str, str] = {
 ROUTINE = (
     "recording-added",
     "recording-relocated",
+    "file-uploaded",
     "library-brought-in",
     "items-retried",
     "backup-made",

@@ -139,7 +139,7 @@ def add_recording(given: NewRecording, house: HouseOf, response: Response) -> Re
         given.recorded_at,
         where="the request",
     )
-    with because(given.why):
+    with because(given.why), uploads.still_there(house.db, given.upload):
         found, new = house.db.ingest.create(entry, house.opener)
     response.status_code = 201 if new else 200
     tagged(response, house.db, versions.of_recording, found.id)
@@ -170,7 +170,8 @@ def change_recording(
     """Give a recording another file, other turns, or the time it was made. It is extracted again where its voices change."""
     db = house.db
     named = given.path is not None or given.upload is not None
-    with because(given.why), if_match(if_match_header, versions.of_recording, recording):
+    there = uploads.still_there(db, given.upload)
+    with because(given.why), there, if_match(if_match_header, versions.of_recording, recording):
         found = db.ingest.edit(
             recording,
             house.opener,

@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Annotated, Any
@@ -23,7 +23,9 @@ from fastapi import Request, Response
 from speakerdb.api.house import House, house_of
 from speakerdb.api.parts import Cursor, HouseOf, Library, Limit, Page, page_of, place_of
 from speakerdb.api.route import BYTES, Routes, bounded
-from speakerdb.catalog import listing
+from speakerdb.catalog import journal, listing
+from speakerdb.catalog.conditions import only_if
+from speakerdb.catalog.database import Transaction
 from speakerdb.errors import AlreadyExists, Conflict, InvalidInput, NotFound, StorageFull
 from speakerdb.reports.access import Role
 from speakerdb.reports.recordings import Part
@@ -82,7 +84,7 @@ def list_uploads(db: Library, limit: Limit = 100, cursor: Cursor = None) -> Page
     folder = db.settings.uploads_folder
     names = sorted(each.name for each in folder.iterdir() if _NAME.fullmatch(each.name)) if folder.is_dir() else []
     behind = [name for name in names if place is None or name > place[0]]
-    views = tuple(UploadView(name, _size(folder / name), None, _used(db, name)) for name in behind[:limit])
+    views = tuple(view for name in behind[:limit] if (view := _view(db, folder / name)) is not None)
     return page_of(Part(views, (behind[limit - 1],) if len(behind) > limit else None), "uploads")
 
 
@@ -92,7 +94,7 @@ def remove_upload(name: FileName, house: HouseOf) -> UploadView:
     db = house.db
     path = path_of(db, name)
     size = _size(path)
-    if not remove_unused(db, name):
+    if not remove_unused(db, name, told=True):
         raise Conflict(
             f"A recording has the uploaded file {name!r}.", hint="Remove the recording; its file goes with it."
         )
@@ -143,11 +145,24 @@ def name_of(db: SpeakerDB, path: str | None) -> str | None:
     return file.name if inside else None
 
 
-def remove_unused(db: SpeakerDB, name: str) -> bool:
-    """Remove an uploaded file unless a recording has it; whether it was removed."""
-    if _used(db, name):
-        return False
-    (db.settings.uploads_folder / name).unlink(missing_ok=True)
+def still_there(db: SpeakerDB, name: str | None) -> AbstractContextManager[None]:
+    """A block whose first change is made only while the uploaded file is there: `NotFound` where it was removed meanwhile."""
+
+    def check(_tx: Transaction) -> None:
+        path_of(db, str(name))
+
+    return nullcontext() if name is None else only_if(check)
+
+
+def remove_unused(db: SpeakerDB, name: str, *, told: bool = False) -> bool:
+    """Remove an uploaded file unless a recording has it; whether it was removed. With `told` it has an event of its own."""
+    path = db.settings.uploads_folder.resolve() / name
+    with db.catalog.job() as tx:
+        if listing.uses_path(tx, str(path)):
+            return False
+        if told and path.exists():
+            journal.record(tx, "upload-removed", db.who, db.catalog.now(), size=_size(path))
+        path.unlink(missing_ok=True)
     return True
 
 
@@ -172,6 +187,7 @@ def _begin(folder: Path, floor_mb: int, told: str | None) -> IO[bytes]:
 def _write(file: IO[bytes], piece: bytes) -> None:
     try:
         file.write(piece)
+        file.flush()  # here a full disk is told as one, and not when the file is closed
     except OSError as error:
         raise StorageFull("The file could not be written.", hint="Free some room on the server's disk.") from error
 
@@ -186,16 +202,27 @@ def _keep(db: SpeakerDB, file: Received, name: str) -> bool:
         if _size(wanted) != file.size or _sha256(wanted) != file.sha256:
             raise AlreadyExists(f"There is another uploaded file {name!r} already.") from None
         return False
+    _sync(wanted.parent)
+    with db.catalog.job() as tx:
+        journal.record(tx, "file-uploaded", db.who, db.catalog.now(), size=file.size, sha256=file.sha256)
     return True
 
 
 def _sync(path: Path) -> None:
-    """What was acknowledged is on the disk."""
+    """What was acknowledged is on the disk: a file's bytes, and in a folder its name."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _view(db: SpeakerDB, path: Path) -> UploadView | None:
+    """One of a list; None where it was removed meanwhile."""
+    try:
+        return UploadView(path.name, _size(path), None, _used(db, path.name))
+    except FileNotFoundError:
+        return None
 
 
 def _used(db: SpeakerDB, name: str) -> bool:

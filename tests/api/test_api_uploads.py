@@ -1,0 +1,79 @@
+"""Uploaded files: who sent and removed them is told, and none is taken from under a recording."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from api_kit import TURNS, Api, tokens
+
+from speakerdb.api import uploads
+from speakerdb.reports.access import Role
+
+
+def test_who_sent_and_removed_a_file_is_in_the_trail_and_its_name_is_not(api: Api) -> None:
+    key = tokens(api)[Role.OPERATOR] | {"X-Why": "by mistake"}
+    for _ in range(2):
+        assert api.client.put("/v1/uploads/ada.wav", content=b"four", headers=key).status_code < 300
+    assert api.client.delete("/v1/uploads/ada.wav", headers=key).status_code == 200
+    found = api.events("file-uploaded", "upload-removed")
+    assert [(e["kind"], e["who"], e["why"], e["data"]["size"]) for e in found] == [
+        ("file-uploaded", "operator-1", "by mistake", 4), ("upload-removed", "operator-1", "by mistake", 4),
+    ]  # fmt: skip
+    assert all(str(event["source"]).startswith("api ") for event in found)
+    assert "ada" not in str(found)
+
+
+def test_a_file_that_is_removed_while_it_is_looked_at_becomes_no_recording(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.client.put("/v1/uploads/talk.wav", content=api.file("talk").read_bytes())
+    plain = api.db.ingest._look
+
+    def looked(*given: Any) -> Any:
+        found = plain(*given)
+        assert uploads.remove_unused(api.db, "talk.wav")
+        return found
+
+    monkeypatch.setattr(api.db.ingest, "_look", looked)
+    body = {"id": "talk", "upload": "talk.wav", "turns": TURNS}
+    api.refused("POST", "/v1/recordings", 404, "not-found", json=body)
+    api.refused("GET", "/v1/recordings/talk", 404, "not-found")
+
+
+def test_a_disk_that_fills_up_at_the_end_is_told_as_one(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = uploads._begin
+
+    class Full:
+        def __init__(self, file: Any) -> None:
+            self.file, self.name = file, file.name
+
+        def write(self, piece: bytes) -> None:
+            """It fits into the buffer."""
+
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def close(self) -> None:
+            self.file.close()
+
+    monkeypatch.setattr(uploads, "_begin", lambda *given: Full(begin(*given)))
+    api.refused("PUT", "/v1/uploads/talk.wav", 503, "storage-full", content=b"x")
+    assert list(api.db.settings.uploads_folder.iterdir()) == []
+
+
+def test_a_file_that_goes_while_they_are_listed_is_left_out(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        api.client.put(f"/v1/uploads/{name}", content=b"x")
+    plain = uploads._size
+
+    def size(path: Path) -> int:
+        if path.name == "a":
+            path.unlink()
+        return plain(path)
+
+    monkeypatch.setattr(uploads, "_size", size)
+    assert [each["name"] for each in api.ok("GET", "/v1/uploads")["items"]] == ["b"]

@@ -83,17 +83,18 @@ class House:
         self.following.close()
         self.opener.close()
 
-    async def call(self, function: Callable[..., T], *args: Any) -> T:
-        """Run what blocks in a thread, in a turn. The context (on whose behalf) goes with it."""
+    async def call(self, function: Callable[..., T], *args: Any, abandon: bool = False) -> T:
+        """Run what blocks in a thread, in a turn. The context (on whose behalf) goes with it. With `abandon` a timeout does
+        not wait for the thread: its answer is nobody's then."""
         async with self.turns.one():
-            return await anyio.to_thread.run_sync(function, *args)
+            return await anyio.to_thread.run_sync(function, *args, abandon_on_cancel=abandon)
 
-    async def caller(self, connection: HTTPConnection) -> Caller:
+    async def caller(self, connection: HTTPConnection, *, abandon: bool = False) -> Caller:
         """Who asks; and the log knows it."""
         note = note_of(connection.scope)
         note.address = callers.client_address(connection, self.settings.trusted_proxies)
         proxies, origins = self.settings.trusted_proxies, self.settings.cors_origins
-        found = await self.call(callers.authenticate, self.db.access, connection, proxies, origins)
+        found = await self.call(callers.authenticate, self.db.access, connection, proxies, origins, abandon=abandon)
         note.token_id = found.token_id or "-"
         return found
 

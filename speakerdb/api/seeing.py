@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from speakerdb.api.operations import OperationView
 from speakerdb.api.parts import LARGEST, Cursor, Given, HouseOf, Id, Library, Limit, Page, page_of, place_of
 from speakerdb.api.route import Routes
 from speakerdb.core.texts import MAX_ID_LENGTH
-from speakerdb.errors import SpeakerDBError
+from speakerdb.errors import InvalidInput, SpeakerDBError
 from speakerdb.events import KINDS
 from speakerdb.reports import Progress, Status
 from speakerdb.reports.access import Role
@@ -81,6 +82,9 @@ def list_events(
     cursor: Cursor = None,
 ) -> Page[Event]:
     """The audit trail, the oldest first."""
+    for each in set(kind or ()) - set(KINDS):
+        near = difflib.get_close_matches(each, KINDS, n=3)
+        raise InvalidInput(f"There is no kind of event {each!r}.", hint=f"Like it are: {', '.join(near) or 'none'}.")
     where = EventFilter(
         tuple(kind or ()), None if entity is None else db.overview.entity(entity), who, since, until, migration
     )

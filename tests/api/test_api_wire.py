@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from typing import ClassVar
 
 import anyio
 import pytest
 from api_kit import TURNS, Api
 
 from speakerdb import metrics
+from speakerdb.api import health
 from speakerdb.errors import NotFinite
 
 
@@ -115,3 +118,35 @@ def test_a_recording_that_is_given_another_time_is_another_one(api: Api) -> None
     assert api.client.post("/v1/recordings", json=body).status_code == 200
     api.refused("POST", "/v1/recordings", 409, "already-exists", json=body | {"recorded_at": 6})
     assert api.ok("POST", "/v1/recordings", json=body | {"recorded_at": None})["recorded_at"] == 5
+
+
+def test_a_kind_of_event_that_is_none_is_told(api: Api) -> None:
+    problem = api.refused("GET", "/v1/events?kind=recording-aded", 422, "invalid-input")
+    assert "recording-added" in problem["hint"]
+
+
+def test_readiness_does_not_wait_for_a_database_that_hangs(
+    make_api: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing:
+        stopping = False
+        reasons: ClassVar[list[str]] = []
+
+        def ready(self) -> tuple[bool, list[str]]:
+            return True, self.reasons
+
+    api = make_api(service=Failing())
+    go = threading.Event()
+
+    def hangs() -> bool:
+        go.wait(30)
+        return False
+
+    monkeypatch.setattr(api.db.access, "any_tokens", hangs)
+    monkeypatch.setattr(health, "PATIENCE_SECONDS", 0.05)
+    assert api.ok("GET", "/v1/ready")["reasons"] == []  # nothing to tell: nobody is asked who they are
+    Failing.reasons.append("The job check fails.")
+    assert api.ok("GET", "/v1/ready") == {"status": "ready", "reasons": []}
+    go.set()
+    monkeypatch.setattr(health, "PATIENCE_SECONDS", 30.0)
+    assert api.ok("GET", "/v1/ready")["reasons"] == ["The job check fails."]

@@ -1,15 +1,15 @@
 """The error tree. A class states its code, whether trying again can help, how far it reaches, and both doors' status.
 
 SpeakerDBError
-├── ConfigurationError ── GenerationChanged, SchemaNewer, SchemaOutdated, BackupUnusable
+├── ConfigurationError ── GenerationChanged, SchemaNewer, SchemaOutdated, BackupUnusable, DiarizerRefused
 ├── NotFound (also LookupError) ── NotEmbedded
 ├── InvalidInput (also ValueError) ── NeedsTurns, InvalidTurns, InvalidTranscript, InvalidManifest, DuplicateEntry,
-│                                 InvalidBundle
+│                                 InvalidBundle, TooFewVoices
 ├── Conflict ── MigrationActive, IllegalTransition, NoMigration, LeaseHeld, LeaseLost, WritesFenced, AliasMoved, AliasMissing,
 │               IndexExists, CannotUndo, LibraryInUse, AlreadyExists, VersionConflict
 ├── MediaError ── MediaMissing, MediaUnreadable, MediaChanged, MediaForbidden, NoAudioTrack, MediaTooShort
 ├── ExtractionError ── ModelUnavailable, ModelAccessDenied, ModelOffline, CheckpointUntrusted, DimensionMismatch,
-│                      NotCalibrated, NotFinite, WorkerDied, WorkerTimeout
+│                      NotCalibrated, NotFinite, WorkerDied, WorkerTimeout, DiarizationFailed
 ├── BackendError ── DatabaseUnavailable, DatabaseReadOnly, StorageFull, IndexUnavailable, IndexMissing, ItemsRejected
 ├── HookFailed
 ├── SafetyStop
@@ -58,6 +58,7 @@ from speakerdb.errors.conflicts import (
     VersionConflict,
     WritesFenced,
 )
+from speakerdb.errors.diarizing import DiarizationFailed, DiarizerRefused, TooFewVoices
 from speakerdb.errors.extraction import (
     CheckpointUntrusted,
     DimensionMismatch,
@@ -108,6 +109,8 @@ __all__ = [
     "DatabaseReadOnly",
     "DatabaseUnavailable",
     "DeletionBrake",
+    "DiarizationFailed",
+    "DiarizerRefused",
     "DimensionMismatch",
     "DuplicateEntry",
     "EmptySource",
@@ -154,6 +157,7 @@ __all__ = [
     "Scope",
     "SpeakerDBError",
     "StorageFull",
+    "TooFewVoices",
     "VersionConflict",
     "WorkerDied",
     "WorkerTimeout",

@@ -106,6 +106,14 @@ class CheckpointUntrusted(ModelUnavailable):
     default_hint = "Compare its SHA-256 with where you got it, then pin it with `sha256` in [generations.NAME]."
 
 
+class NotCalibrated(ExtractionError):
+    """A generation's recipe says int8, and its network was not quantised on this machine yet. The work stays queued."""
+
+    code = "not-calibrated"
+    scope: ClassVar[Scope] = "run"
+    default_hint = "Run `speakerdb models calibrate GENERATION` first."
+
+
 class DimensionMismatch(ExtractionError):
     """A model gives vectors of another dimension than its generation states."""
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from speakerdb.models.hub import HUB, STORE
+from speakerdb.models.processor import may_have_gpu
 from speakerdb.models.sources import locate
 from speakerdb.models.store import ModelStore
 from speakerdb.types import ModelSpec
@@ -46,7 +47,8 @@ def free_bytes(device: str) -> int | None:
 
     A model on CUDA has a copy in main memory too, so the smaller of the two counts.
     """
-    known = [free for free in (_main_memory(), None if device == "cpu" else _cuda(device)) if free is not None]
+    on_gpu = device != "cpu" and (device != "auto" or may_have_gpu())  # looking costs the import of torch
+    known = [free for free in (_main_memory(), free_on_gpu(device) if on_gpu else None) if free is not None]
     return min(known, default=None)
 
 
@@ -81,7 +83,8 @@ def _control_groups() -> Iterator[Path]:
         folder = folder.parent
 
 
-def _cuda(device: str) -> int | None:
+def free_on_gpu(device: str) -> int | None:
+    """Memory that is free on a CUDA device; None where there is none."""
     import torch
 
     if not torch.cuda.is_available():

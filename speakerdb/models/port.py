@@ -27,6 +27,11 @@ class Embedder(Protocol):
     def min_samples(self) -> int:
         """The shortest segment that `embed` takes."""
 
+    @property
+    def forwards(self) -> int:
+        """Segments that have passed the network so far, each as often as it did. It only grows; whoever embeds takes the
+        difference."""
+
     def embed(self, segments: Sequence[FloatArray]) -> FloatArray:
         """One row a segment, shape (n, dimension), float32, not normalised. Segments may differ in length and are
         never padded: a row depends on its own segment only.

@@ -1,11 +1,11 @@
 """Embedding models of pyannote.audio (WeSpeakerResNet34, XVectorSincNet) on torch.
 
-The only place that imports torch and pyannote, and only when a model is loaded. Segments are never padded: these models
-normalise over the whole input, and padding moves the embedding to another place altogether.
+torch and pyannote are imported when a model is loaded. Segments are never merely padded: these models normalise over the
+whole input, and padding moves the embedding to another place altogether.
 
 On the CPU one segment passes at a time, which is fastest there (larger batches lose their time to page faults), and
-with torch's own number of threads. On CUDA, segments of equal length share a batch, in full float32: the convolutions'
-default of TF32 would move the vectors away from those of the CPU.
+with torch's own number of threads. On CUDA they pass in batches (`batching.py`), in full float32 unless half precision was
+asked for: the convolutions' default of TF32 would move the vectors away from those of the CPU.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ import os
 import re
 import sys
 import warnings
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from speakerdb.errors import ConfigurationError, DimensionMismatch, ExtractionError, ModelUnavailable
+from speakerdb.models import memory
 from speakerdb.models._checks import checked_rows, checked_segments
+from speakerdb.models._probe import probe_voice
+from speakerdb.models.batching import Batches
 from speakerdb.types import FloatArray, ModelSpec
 
 logger = logging.getLogger(__name__)
 
 MIN_SECONDS = 0.5
 """Nothing shorter is embedded, whatever the network could take: half a second says too little of a voice."""
-CUDA_BATCH_SAMPLES = 32 * 6 * 16_000
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
@@ -51,22 +52,29 @@ class PyannoteEmbedder:
         self.notices: tuple[str, ...] = ()
         self.out_of_memory = False
         """Whether it runs on the CPU because the device that was asked for had no room."""
-        self._model = model
-        self._accelerated: Any = None
+        self.model = model
+        self._accelerated: Batches | None = None
         """A copy of the model on a CUDA device. The CPU's is kept: after a CUDA error nothing can be copied back."""
-        self._cuda_device = ""
+        self._forwards = 0
 
     @classmethod
     def load(
-        cls, data: bytes, spec: ModelSpec, *, model_id: str, device: str = "auto", telemetry: bool = False
+        cls,
+        data: bytes,
+        spec: ModelSpec,
+        *,
+        model_id: str,
+        device: str = "auto",
+        telemetry: bool = False,
+        half: bool = False,
     ) -> PyannoteEmbedder:
-        """The model in a checkpoint whose bytes were already accepted: unpickling them runs what is in them.
+        """The model in a checkpoint whose bytes were already accepted: unpickling them runs what is in them. `half`: in half
+        precision, where it comes to a GPU and is a WeSpeaker ResNet.
 
         `ModelUnavailable` when they are no checkpoint, or one of another architecture than `spec` names;
         `DimensionMismatch`; `ConfigurationError` for a device that is not auto, cpu, cuda or cuda:N.
         """
-        if _DEVICE.fullmatch(device) is None:
-            raise ConfigurationError(f"There is no device {device!r}.", hint="Use auto, cpu, cuda or cuda:N.")
+        check_device(device)
         model_class = _import_model_class(telemetry=telemetry)
         try:
             with _quiet():
@@ -78,17 +86,29 @@ class PyannoteEmbedder:
             raise ModelUnavailable(
                 f"this is not a pyannote.audio checkpoint, or it is damaged ({type(error).__name__})"
             ) from error
-        _check(model, spec)
+        check_fits(spec, type(model).__name__, getattr(model, "dimension", None))
         model.eval()
         embedder = cls(model, model_id=model_id, min_samples=_min_samples(model))
-        embedder._probe(model, "cpu")
-        embedder._place(device)
+        embedder._probe(embedder._alone)
+        embedder._place(device, half=half)
         return embedder
 
     @property
     def device(self) -> str:
         """Where `embed` computes now."""
-        return self._cuda_device if self._accelerated is not None else "cpu"
+        return self._accelerated.device if self._accelerated is not None else "cpu"
+
+    @property
+    def forwards(self) -> int:
+        """Segments that have passed the network so far."""
+        return self._forwards + (0 if self._accelerated is None else self._accelerated.forwards)
+
+    @property
+    def told(self) -> str:
+        """How it is run, for a person."""
+        if self._accelerated is None:
+            return "f32"
+        return f"{'half precision' if self._accelerated.half else 'f32'}, batches"
 
     def embed(self, segments: Sequence[FloatArray]) -> FloatArray:
         """One row a segment, shape (n, dimension), float32, not normalised; see the port.
@@ -100,57 +120,44 @@ class PyannoteEmbedder:
         accelerated = self._accelerated
         if accelerated is not None:
             try:
-                return checked_rows(self._embed_grouped(accelerated, arrays), self.model_id)
+                return checked_rows(accelerated.embed(arrays), self.model_id)
             except RuntimeError as error:  # all of torch's CUDA errors, out of memory too, are RuntimeErrors
+                self._forwards += accelerated.forwards
                 self._accelerated = None
                 self._notice(
-                    f"{self._cuda_device} failed ({_first_line(error)}); {self.model_id} goes on with the CPU."
+                    f"{accelerated.device} failed ({_first_line(error)}); {self.model_id} goes on with the CPU."
                 )
+        return self.embed_on_cpu(arrays)
+
+    def embed_on_cpu(self, arrays: Sequence[FloatArray]) -> FloatArray:
+        """The same on the CPU, wherever the model is, for segments that were checked: what others are compared with."""
         rows = np.zeros((len(arrays), self.dimension), dtype=np.float32)
         try:
             for position, samples in enumerate(arrays):
-                rows[position] = self._forward(self._model, "cpu", samples[None])[0]
+                rows[position] = self._alone(samples)
+                self._forwards += 1
         except RuntimeError as error:
             raise ExtractionError(f"{self.model_id} failed on a segment ({_first_line(error)}).") from error
         return checked_rows(rows, self.model_id)
 
-    def _embed_grouped(self, model: Any, arrays: Sequence[FloatArray]) -> FloatArray:
-        """Batches of equal length, so that none is padded; rows come back in the order of `arrays`."""
-        rows = np.zeros((len(arrays), self.dimension), dtype=np.float32)
-        by_length: defaultdict[int, list[int]] = defaultdict(list)
-        for position, samples in enumerate(arrays):
-            by_length[samples.size].append(position)
-        for length, positions in sorted(by_length.items()):
-            size = max(1, CUDA_BATCH_SAMPLES // length)
-            for start in range(0, len(positions), size):
-                batch = positions[start : start + size]
-                waves = np.stack([arrays[position] for position in batch])
-                rows[batch] = self._forward(model, self._cuda_device, waves)
-        return rows
-
-    @staticmethod
-    def _forward(model: Any, device: str, waves: FloatArray) -> FloatArray:
-        """(n, samples) to (n, dimension)."""
+    def _alone(self, samples: FloatArray) -> FloatArray:
+        """(samples,) to (dimension,): pyannote's own forward, on the CPU."""
         import torch
 
         # torch.tensor copies: it takes read-only arrays, and the caller's stay as they are.
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            output = model(torch.tensor(waves, device=device)[:, None])
-            rows: FloatArray = output.to("cpu", torch.float32).numpy()
-        return rows
+        with torch.inference_mode():
+            row: FloatArray = self.model(torch.tensor(samples)[None, None])[0].to(torch.float32).numpy()
+        return row
 
-    def _probe(self, model: Any, device: str) -> None:
+    def _probe(self, forward: Callable[[FloatArray], FloatArray]) -> None:
         """Passes the shortest segment once: what is wrong with a model or a device shows before the first recording."""
-        seconds = np.arange(self.min_samples) / self.sample_rate
-        harmonics = np.arange(1, 20)[:, None]
-        wave = (np.sin(2 * np.pi * 140 * harmonics * seconds) / harmonics).sum(axis=0).astype(np.float32) / 10
-        rows = self._forward(model, device, wave[None])
-        if rows.shape != (1, self.dimension) or not np.isfinite(rows).all():
+        row = forward(probe_voice(self.min_samples, self.sample_rate))
+        if row.shape != (self.dimension,) or not np.isfinite(row).all():
             raise ModelUnavailable(
-                f"the model gives {rows.shape} values that are not all finite, not (1, {self.dimension})"
+                f"the model gives {row.shape} values that are not all finite, not ({self.dimension},)"
             )
 
-    def _place(self, asked: str) -> None:
+    def _place(self, asked: str, *, half: bool) -> None:
         """Puts a copy on the CUDA device that was asked for, or says why it stays on the CPU."""
         if asked == "cpu":
             return
@@ -169,13 +176,14 @@ class PyannoteEmbedder:
             return
         device = f"cuda:{index}"
         try:
-            model = copy.deepcopy(self._model).to(device)
-            self._probe(model, device)
+            model = copy.deepcopy(self.model).to(device)
+            batches = Batches(model, device, half=half, free_bytes=memory.free_on_gpu(device))
+            self._probe(lambda samples: batches.forward([samples])[0])
         except (RuntimeError, ModelUnavailable) as error:
             self.out_of_memory = isinstance(error, torch.OutOfMemoryError)
             self._notice(f"The device {device} cannot be used ({_first_line(error)}); {self.model_id} runs on the CPU.")
             return
-        self._accelerated, self._cuda_device = model, device
+        self._accelerated = batches
 
     def _notice(self, text: str) -> None:
         self.notices = (*self.notices, text)
@@ -221,9 +229,14 @@ def _quiet() -> Iterator[None]:
         lightning.setLevel(level)
 
 
-def _check(model: Any, spec: ModelSpec) -> None:
-    architecture = type(model).__name__
-    dimension = getattr(model, "dimension", None)
+def check_device(device: str) -> None:
+    """`ConfigurationError` for a device that is not auto, cpu, cuda or cuda:N."""
+    if _DEVICE.fullmatch(device) is None:
+        raise ConfigurationError(f"There is no device {device!r}.", hint="Use auto, cpu, cuda or cuda:N.")
+
+
+def check_fits(spec: ModelSpec, architecture: str, dimension: object) -> None:
+    """`DimensionMismatch` or `ModelUnavailable` where what a checkpoint holds is not what `spec` says."""
     if not isinstance(dimension, int):
         raise ModelUnavailable(f"the checkpoint holds {architecture}, which is no embedding model")
     if dimension != spec.dimension:

@@ -8,12 +8,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 from speakerdb.errors import ConfigurationError
+from speakerdb.models.backends import Builder, Built, How, check
 from speakerdb.models.hub import CACHE, HUB, STORE, Attempt, old_cache_notice
 from speakerdb.models.port import Embedder
 from speakerdb.models.sources import Checkpoint, load_first
 from speakerdb.models.spectral import SpectralEmbedder
 from speakerdb.models.store import ModelStore
-from speakerdb.types import ModelSpec
+from speakerdb.types import ModelSpec, Recipe
 
 STAND_INS: Mapping[str, str] = MappingProxyType(
     {
@@ -28,8 +29,10 @@ STAND_INS: Mapping[str, str] = MappingProxyType(
 class LoadedModel:
     """An embedder with where it came from.
 
-    `checksum` is the SHA-256 of the checkpoint, or the version of a model that has no weights. `source` is the entry
-    of the definition's sources that was used. `description` is one line for a person.
+    `checksum` is the SHA-256 of the checkpoint (of a quantised network: one of the checkpoint and of what it was quantised
+    with), or the version of a model that has no weights. `source` is the entry of the definition's sources that was used.
+    `description` is one line for a person. `backend` is what computes: ``torch``, ``openvino``, ``openvino-int8`` or
+    ``spectral``; `why` says why that one.
     """
 
     embedder: Embedder
@@ -37,30 +40,36 @@ class LoadedModel:
     source: str
     attempts: tuple[Attempt, ...]
     description: str
+    backend: str = "torch"
+    why: str = ""
+    said: tuple[str, ...] = ()
+    """What a person should read of how it was loaded."""
 
     @property
     def notices(self) -> tuple[str, ...]:
         """What a person should read once, for example a fall-back to the CPU. It can grow while the model is used."""
-        notices: tuple[str, ...] = getattr(self.embedder, "notices", ())
+        notices: tuple[str, ...] = (*self.said, *getattr(self.embedder, "notices", ()))
         old_cache = old_cache_notice() if self.attempts else None
         return notices if old_cache is None else (old_cache, *notices)
 
 
 @dataclass(frozen=True, slots=True)
-class _How:
-    """How models are loaded: see `load_embedder`."""
+class _Where:
+    """Where models are looked for, and which are trusted: see `load_embedder`."""
 
-    device: str
     allow_unknown: bool
-    telemetry: bool
     offline: bool
     store: ModelStore | None
 
 
 def load_embedder(
     spec: ModelSpec,
+    recipe: Recipe | None = None,
     *,
+    generation: str = "",
     device: str = "auto",
+    backend: str = "torch",
+    half: bool = False,
     allow_unknown: bool = False,
     telemetry: bool = False,
     offline: bool = False,
@@ -69,40 +78,52 @@ def load_embedder(
     """The embedder of a definition, on `device` (auto, cpu, cuda or cuda:N). speakerdb's own models in `folder` are looked
     at first; with `offline` nothing in this process asks the hub from then on.
 
-    `ConfigurationError` for an unknown family, device or spectral model, and where torch or pyannote.audio cannot be
-    imported; `ModelUnavailable`, `ModelOffline`, `ModelAccessDenied` or `CheckpointUntrusted`, each with
-    `details["attempts"]`, when no source could be used; `DimensionMismatch`.
+    `backend` is auto, torch, openvino or openvino-int8. What is converted and measured is kept in `folder`. `recipe` says
+    whether the network is a quantised one, which is that of `generation` (a name). `half`: half precision on a GPU.
+
+    `ConfigurationError` for an unknown family, device, back end or spectral model, for a back end that the recipe's arithmetic
+    forbids, and where a library cannot be imported; `ModelUnavailable`, `ModelOffline`, `ModelAccessDenied` or
+    `CheckpointUntrusted`, each with `details["attempts"]`, when no source could be used; `NotCalibrated`; `DimensionMismatch`.
     """
     load = _FAMILIES.get(spec.family)
     if load is None:
         raise ConfigurationError(
             f"There is no model family {spec.family!r}.", hint=f"Use one of {', '.join(_FAMILIES)} as `family`."
         )
-    return load(spec, _How(device, allow_unknown, telemetry, offline, None if folder is None else ModelStore(folder)))
+    arithmetic = (recipe or Recipe()).arithmetic
+    how = How(backend, arithmetic, generation, device, half, telemetry, folder)
+    return load(spec, how, _Where(allow_unknown, offline, None if folder is None else ModelStore(folder)))
 
 
-def _load_spectral(spec: ModelSpec, how: _How) -> LoadedModel:
-    del how  # it has no weights to trust, and computes on the CPU
+def _load_spectral(spec: ModelSpec, how: How, where: _Where) -> LoadedModel:
+    del where  # it has no weights to trust, and computes on the CPU
+    if how.arithmetic != "float":
+        raise ConfigurationError(
+            f"The recipe of {how.generation or spec.id} says {how.arithmetic}, and {spec.id} has no network.",
+            hint="Choose the recipe spread-30 or spread-60 for it.",
+        )
     embedder = SpectralEmbedder(spec.id, spec.dimension)
     description = f"{embedder.model_id}, {embedder.dimension} dimensions, cpu"
-    return LoadedModel(embedder, embedder.version, "built-in", (), description)
+    return LoadedModel(embedder, embedder.version, "built-in", (), description, "spectral", "it has no other")
 
 
-def _load_pyannote(spec: ModelSpec, how: _How) -> LoadedModel:
-    from speakerdb.models.pyannote import PyannoteEmbedder
+def _load_pyannote(spec: ModelSpec, how: How, where: _Where) -> LoadedModel:
+    check(how)
 
-    def build(checkpoint: Checkpoint) -> PyannoteEmbedder:
-        name = _name(spec, checkpoint)
-        return PyannoteEmbedder.load(checkpoint.data, spec, model_id=name, device=how.device, telemetry=how.telemetry)
+    def build(checkpoint: Checkpoint) -> Built:
+        return Builder(checkpoint, spec, _name(spec, checkpoint), how).build()
 
-    embedder, checkpoint, attempts = load_first(
-        spec, build, allow_unknown=how.allow_unknown, store=how.store, offline=how.offline
+    built, checkpoint, attempts = load_first(
+        spec, build, allow_unknown=where.allow_unknown, store=where.store, offline=where.offline
     )
     places = {HUB: "the hub", CACHE: "the hub's cache", STORE: "speakerdb's models"}
     place = places.get(checkpoint.source, checkpoint.source)
     trust = "" if checkpoint.pinned else " (not pinned)"
-    description = f"{embedder.model_id} from {place}, sha256 {checkpoint.sha256[:8]}…{trust}, {embedder.device}"
-    return LoadedModel(embedder, checkpoint.sha256, checkpoint.source, attempts, description)
+    embedder = built.embedder
+    description = f"{embedder.model_id} from {place}, sha256 {checkpoint.sha256[:8]}…{trust}, {built.told}"
+    return LoadedModel(
+        embedder, built.checksum, checkpoint.source, attempts, description, built.backend, built.why, built.notices
+    )
 
 
 def _name(spec: ModelSpec, checkpoint: Checkpoint) -> str:
@@ -114,6 +135,6 @@ def _name(spec: ModelSpec, checkpoint: Checkpoint) -> str:
     return spec.id
 
 
-_FAMILIES: Mapping[str, Callable[[ModelSpec, _How], LoadedModel]] = MappingProxyType(
+_FAMILIES: Mapping[str, Callable[[ModelSpec, How, _Where], LoadedModel]] = MappingProxyType(
     {"pyannote": _load_pyannote, "spectral": _load_spectral}
 )

@@ -85,6 +85,7 @@ class SpectralEmbedder:
         self.version = variant.version
         self.model_id = f"{name} (stand-in, no trained weights)"
         self.dimension = dimension
+        self.forwards = 0
         self._filters = _mel_filters(variant.bands)
         self._window = np.hanning(_FRAME).astype(np.float32)
         self._basis = _dct_basis(variant.bands)[1 : variant.coefficients + 1] / np.sqrt(variant.bands)
@@ -98,6 +99,7 @@ class SpectralEmbedder:
         rows = np.zeros((len(segments), self.dimension), dtype=np.float32)
         for position, samples in enumerate(checked_segments(segments, self.min_samples)):
             rows[position] = self._row(samples)
+            self.forwards += 1
         return checked_rows(rows, self.model_id)
 
     def _row(self, samples: FloatArray) -> FloatArray:

@@ -27,6 +27,8 @@ from pydantic_settings import (
 
 from speakerdb.errors import ConfigurationError
 from speakerdb.generations import BUILT_IN
+from speakerdb.settings.diarizer import DiarizerSettings
+from speakerdb.settings.extractor import ExtractorSettings
 from speakerdb.settings.generations import GenerationSettings, ModelSettings
 from speakerdb.settings.opensearch import OpenSearchSettings
 from speakerdb.settings.service import (
@@ -42,6 +44,8 @@ from speakerdb.types import Generation
 __all__ = [
     "TOKEN_VARIABLES",
     "ApiSettings",
+    "DiarizerSettings",
+    "ExtractorSettings",
     "GenerationSettings",
     "HookSettings",
     "ModelSettings",
@@ -96,6 +100,12 @@ class Settings(BaseSettings):
         default_factory=dict, description="New generations, or changes to v3 and v4; see below."
     )
     models: ModelSettings = Field(default_factory=ModelSettings, description="How models are found and kept.")
+    extractor: ExtractorSettings = Field(
+        default_factory=ExtractorSettings, description="What computes embeddings; see below."
+    )
+    diarizer: DiarizerSettings = Field(
+        default_factory=DiarizerSettings, description="What finds out who speaks when; see below."
+    )
     opensearch: OpenSearchSettings = Field(
         default_factory=OpenSearchSettings, description="An OpenSearch cluster as the index; see below."
     )

@@ -81,6 +81,13 @@ class EmbedderContract:
         assert np.isfinite(rows).all()
         assert rows.any(axis=1).all()
 
+    def test_passes_are_counted(self, embedder: Embedder, segments: list[FloatArray]) -> None:
+        before = embedder.forwards
+        embedder.embed(segments)
+        assert embedder.forwards == before + len(segments)
+        embedder.embed([])
+        assert embedder.forwards == before + len(segments)
+
     def test_no_segments_are_no_rows(self, embedder: Embedder) -> None:
         rows = embedder.embed([])
         assert rows.shape == (0, embedder.dimension)

@@ -20,6 +20,7 @@ from speakerdb.errors import (
     ModelUnavailable,
     NotFinite,
 )
+from speakerdb.models.batching import Batches
 from speakerdb.models.pyannote import PyannoteEmbedder
 from speakerdb.models.registry import LoadedModel, load_embedder
 from speakerdb.testing.embedder_contract import cosine, synthetic_voice
@@ -88,7 +89,8 @@ def test_says_that_it_is_a_stand_in(loaded: LoadedModel, spec: ModelSpec) -> Non
     for text in (loaded.embedder.model_id, loaded.description):
         assert spec.id in text
         assert "STAND-IN" in text
-    assert loaded.description.endswith(f"sha256 {loaded.checksum[:8]}…, cpu")
+    assert loaded.description.endswith(f"sha256 {loaded.checksum[:8]}…, torch f32 on cpu")
+    assert (loaded.backend, loaded.why) == ("torch", "as set")
     assert loaded.notices == ()
 
 
@@ -199,14 +201,14 @@ def fresh(standin_v3: ModelSpec) -> PyannoteEmbedder:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0])
 def test_rows_that_could_not_be_computed_are_named(fresh: PyannoteEmbedder, value: float) -> None:
     count = iter(range(10))
-    fresh._model = Wrapped(fresh._model, lambda rows: rows if next(count) % 2 == 0 else rows * value)
+    fresh.model = Wrapped(fresh.model, lambda rows: rows if next(count) % 2 == 0 else rows * value)
     with pytest.raises(NotFinite) as caught:
         fresh.embed(voices()[:4])
     assert caught.value.details["rows"] == [1, 3]
 
 
 def test_one_segment_passes_at_a_time_on_the_cpu_and_none_is_padded(fresh: PyannoteEmbedder) -> None:
-    fresh._model = wrapped = Wrapped(fresh._model, lambda rows: rows)
+    fresh.model = wrapped = Wrapped(fresh.model, lambda rows: rows)
     segments = [*voices(), voices()[2]]
     fresh.embed(segments)
     assert wrapped.shapes == [(1, 1, segment.size) for segment in segments]
@@ -216,7 +218,7 @@ def test_a_network_that_fails_is_our_error(fresh: PyannoteEmbedder) -> None:
     def fail(rows: Any) -> Any:
         raise RuntimeError("shape\nand more")
 
-    fresh._model = Wrapped(fresh._model, fail)
+    fresh.model = Wrapped(fresh.model, fail)
     with pytest.raises(ExtractionError, match="shape") as caught:
         fresh.embed(voices())
     assert isinstance(caught.value.__cause__, RuntimeError)
@@ -238,7 +240,7 @@ class TestCuda:
         assert device in notice
         assert "CPU" in notice
         assert notice in caplog.text
-        assert loaded.description.endswith(", cpu")
+        assert loaded.description.endswith(" on cpu")
         assert np.isfinite(loaded.embedder.embed(voices())).all()
 
     def test_that_was_not_asked_for_is_not_missed(self, standin_v3: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,37 +271,25 @@ class TestCuda:
         assert "no kernel image" in notice
         assert "more lines" not in notice
 
-    def test_equal_lengths_share_a_batch_and_rows_keep_their_order(
-        self, fresh: PyannoteEmbedder, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("speakerdb.models.pyannote.CUDA_BATCH_SAMPLES", 2 * RATE)
-        one = [synthetic_voice(1.0, RATE, pitch=100 + 10 * i) for i in range(5)]
-        segments = [one[0], *voices()[3:5], *one[1:]]
-        expected = fresh.embed(segments)
-        fresh._accelerated, fresh._cuda_device = Wrapped(fresh._model, lambda rows: rows), "cpu"
-        rows = fresh.embed(segments)
-        assert np.allclose(rows, expected, atol=1e-4 * np.abs(expected).max())
-        assert [shape[0] for shape in fresh._accelerated.shapes] == [2, 2, 1, 1, 1]
-
     def test_that_fails_in_mid_run_is_tried_once_more_on_the_cpu(
         self, fresh: PyannoteEmbedder, caplog: pytest.LogCaptureFixture
     ) -> None:
-        import torch
-
-        def out_of_memory(rows: Any) -> Any:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+        def broken(rows: Any) -> Any:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore lines")
 
         expected = fresh.embed(voices())
-        broken = Wrapped(fresh._model, out_of_memory)
-        fresh._accelerated, fresh._cuda_device = broken, "cpu"
+        wrapped = Wrapped(fresh.model, broken)
+        fresh._accelerated = Batches(wrapped, "cpu")
         with caplog.at_level(logging.WARNING):
             assert np.array_equal(fresh.embed(voices()), expected)
         (notice,) = fresh.notices
-        assert "CUDA out of memory" in notice
+        assert "illegal memory access" in notice
+        assert "more lines" not in notice
         assert notice in caplog.text
         assert fresh.device == "cpu"
+        assert fresh.forwards == 2 * len(voices())
         fresh.embed(voices())
-        assert len(broken.shapes) == 1
+        assert len(wrapped.shapes) == 1
         assert len(fresh.notices) == 1
 
     def test_any_other_device_is_a_mistake_in_the_settings(self, standin_v3: ModelSpec) -> None:

@@ -1,0 +1,46 @@
+"""Quantising a converted network to int8 by NNCF, with what its own library sounds like.
+
+Post-training quantisation: the ranges of the activations are measured on some segments. Nothing is trained. What comes out
+depends on those segments: its vectors are close to those of the float network and not the same, so they are a generation of
+their own, whose checksum names what it was calibrated with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from speakerdb.errors import ExtractionError
+from speakerdb.models._openvino import import_nncf, import_openvino
+from speakerdb.models.converting import files_of
+from speakerdb.models.networks import Network
+from speakerdb.models.openvino import OpenVinoEmbedder
+from speakerdb.types import FloatArray
+
+logger = logging.getLogger(__name__)
+
+
+def quantise(network: Network, segments: Sequence[FloatArray], stated: Mapping[str, Any]) -> Network:
+    """The network with weights and activations in int8, calibrated on `segments`; `stated` goes into its manifest.
+
+    `ConfigurationError` where NNCF is not installed, `ExtractionError` where it fails.
+    """
+    nncf, openvino = import_nncf(), import_openvino()
+    inputs = OpenVinoEmbedder(network, model_id="float").inputs
+    graph = openvino.Core().read_model(model=network.graph, weights=network.weights)
+    try:
+        # It tells how far it is on standard output, which is the command's answer.
+        with contextlib.redirect_stdout(io.StringIO()):
+            nncf.set_log_level(logging.ERROR)
+            made = nncf.quantize(graph, nncf.Dataset([inputs(each) for each in segments]), subset_size=len(segments))
+    except MemoryError:
+        raise  # it says nothing about the network
+    except Exception as error:
+        # It runs every rule it has over the network, any of which may raise anything.
+        raise ExtractionError(f"The network could not be quantised ({type(error).__name__}: {error}).") from error
+    about = replace(network.about, arithmetic="int8", calibration=dict(stated))
+    return Network(about, *files_of(made))

@@ -130,6 +130,8 @@ class SpeakerDB:
                 settings.models.offline,
                 settings.models_folder,
                 settings.models.keep,
+                settings.extractor.backend,
+                settings.extractor.precision == "half",
             )
             opened = cls(settings, catalog, index, executor, load)
             if start:

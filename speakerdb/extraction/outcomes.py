@@ -11,7 +11,6 @@ import numpy as np
 
 from speakerdb.catalog.work import Item
 from speakerdb.errors import (
-    DimensionMismatch,
     ExtractionError,
     NotFinite,
     SpeakerDBError,
@@ -146,7 +145,8 @@ def _check_vector(found: Any, generation: Generation) -> None:
     if not isinstance(found, Embedding) or not isinstance(found.vector, np.ndarray):
         raise ExtractionError(f"The worker answered with {type(found).__name__} in the place of a vector.")
     if found.vector.shape != (generation.dimension,):
-        raise DimensionMismatch(
+        # One recording's fault: whether a model is of the generation's dimension is looked at when it is loaded.
+        raise ExtractionError(
             f"A vector of shape {found.vector.shape} came for generation {generation.name!r} ({generation.dimension})."
         )
     if not abs(float(np.linalg.norm(found.vector)) - 1.0) < NORM_TOLERANCE:

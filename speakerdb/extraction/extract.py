@@ -48,16 +48,26 @@ class Loader:
     offline: bool = False
     folder: Path | None = None
     keep: Keep = "auto"
+    backend: str = "auto"
+    half: bool = False
 
     def __call__(self, generation: Generation) -> LoadedModel:
         """The model, ready. Raises what `load_embedder` raises."""
         place = Place(self.device, self.folder, self.keep)
-        return _shelf.get((generation.model, self), generation, place, lambda: self._load(generation))
+        arithmetic = generation.recipe.arithmetic
+        # A quantised network is its generation's own.
+        quantised = "" if arithmetic == "float" else generation.name
+        key = (generation.model, arithmetic, quantised, self)
+        return _shelf.get(key, generation, place, lambda: self._load(generation))
 
     def _load(self, generation: Generation) -> LoadedModel:
         return load_embedder(
             generation.model,
+            generation.recipe,
+            generation=generation.name,
             device=self.device,
+            backend=self.backend,
+            half=self.half,
             allow_unknown=self.allow_unknown,
             telemetry=self.telemetry,
             offline=self.offline,

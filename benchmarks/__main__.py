@@ -20,7 +20,7 @@ for _variable in [name for name in os.environ if name.startswith("SPEAKERDB_")]:
     del os.environ[_variable]
 
 LATEST = Path(__file__).resolve().parent / "results" / "latest.json"
-PARTS = ("orchestration", "memory", "intake", "search", "sound", "serving", "repair", "servers")
+PARTS = ("orchestration", "memory", "intake", "search", "sound", "extraction", "serving", "repair", "servers")
 
 
 def main() -> None:
@@ -30,6 +30,7 @@ def main() -> None:
     )
     parser.add_argument("--only", action="append", choices=PARTS, help="a part, instead of all; can be given again")
     parser.add_argument("--out", type=Path, help="the results file (benchmarks/results/latest.json after a full run)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the part `extraction` computes")
     given = parser.parse_args()
     full = not given.quick and not given.only
     out = given.out or (LATEST if full else None)
@@ -38,7 +39,7 @@ def main() -> None:
     from benchmarks.run import run
 
     with tempfile.TemporaryDirectory(prefix="speakerdb-bench-") as folder:
-        kept = run(Path(folder), quick=given.quick, parts=given.only or PARTS)
+        kept = run(Path(folder), quick=given.quick, parts=given.only or PARTS, device=given.device)
     report.show(kept)
     if out is not None:
         report.write(out, kept)

@@ -36,12 +36,12 @@ def drain(folder: Path) -> dict[str, float]:
     from speakerdb.service import SpeakerDB
 
     with SpeakerDB.open(settings(folder, batch=BATCH), executor=null_executor()) as db:
-        start = _resident("VmRSS")
+        start = resident("VmRSS")
         report = db.work(on_event=lambda _: None)
         assert report.recordings_done
-        peak, after = _resident("VmHWM"), _resident("VmRSS")
+        peak, after = resident("VmHWM"), resident("VmRSS")
         db.match(vector=voices(1)[0])
-        return {"start": start, "peak": peak, "cache": _resident("VmRSS") - after}
+        return {"start": start, "peak": peak, "cache": resident("VmRSS") - after}
 
 
 def bring(folder: Path) -> dict[str, float]:
@@ -53,7 +53,7 @@ def bring(folder: Path) -> dict[str, float]:
         begun, clock = time.perf_counter(), time.process_time()
         report = db.ingest.bring_in([folder / "library.jsonl"])
         taken, busy = time.perf_counter() - begun, time.process_time() - clock
-        return {"seconds": taken, "cpu": busy, "added": report.added, "peak": _resident("VmHWM")}
+        return {"seconds": taken, "cpu": busy, "added": report.added, "peak": resident("VmHWM")}
 
 
 def project(folder: Path) -> dict[str, float]:
@@ -73,7 +73,7 @@ def project(folder: Path) -> dict[str, float]:
                 report = Projector(db.catalog, db.index, batch=min(BATCH, wanted - part)).step(generation)
                 assert report.written
                 part += report.written
-            seconds, peak = time.perf_counter() - begun, _resident("VmHWM")
+            seconds, peak = time.perf_counter() - begun, resident("VmHWM")
             print(json.dumps({"written": part, "seconds": seconds, "peak": peak}), flush=True)
             written += part
     return {"written": written, "peak": peak}
@@ -92,7 +92,7 @@ def repair_check(folder: Path) -> dict[str, float]:
             begun = time.perf_counter()
             compared += db.repairer.check().generations[0].plan.compared
             seconds.append(time.perf_counter() - begun)
-    return {"check": sorted(seconds)[len(seconds) // 2], "compared": compared, "peak": _resident("VmHWM")}
+    return {"check": sorted(seconds)[len(seconds) // 2], "compared": compared, "peak": resident("VmHWM")}
 
 
 def repair_drift(folder: Path) -> dict[str, float]:
@@ -109,11 +109,11 @@ def repair_drift(folder: Path) -> dict[str, float]:
         report = db.repairer.run()
         ended = time.perf_counter()
     assert report.generations[0].written == plan.found["missing"]
-    peak = _resident("VmHWM")
+    peak = resident("VmHWM")
     return {"plan": planned - begun, "mend": ended - planned, "missing": plan.found["missing"], "peak": peak}
 
 
-def _resident(name: str) -> float:
+def resident(name: str) -> float:
     """This process's resident memory in MiB: now (VmRSS), or at most so far (VmHWM).
 
     `ru_maxrss` also counts what the process that started this one held, so it is only used where there is no /proc.

@@ -9,7 +9,20 @@ from typing import Any
 
 from opensearchpy import OpenSearch
 
-from benchmarks import bringing, nearest, opening, projecting, repairing, searching, serving, sound, swapping, working
+from benchmarks import (
+    bringing,
+    extracting,
+    nearest,
+    opening,
+    projecting,
+    repairing,
+    searching,
+    serving,
+    sound,
+    swapping,
+    working,
+)
+from benchmarks.extracting import ExtractionSizes
 from benchmarks.libraries import null_executor, settings, voices
 from benchmarks.report import Row, document, machine
 from benchmarks.servers import Engines, engines
@@ -31,6 +44,7 @@ class ServerSizes:
 
 
 SERVING = ServingSizes(10_000, 301, 100)
+EXTRACTION = ExtractionSizes(3_600, (1_800, 3_600, 7_200), 5, 180.0, 60, (4, 16), 10_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +62,7 @@ class Sizes:
     servers: ServerSizes = ServerSizes(3_000, 3, 100_000, 201, 2_000, 10_000, 8)
     serving: ServingSizes = SERVING
     repair: tuple[int, ...] = (10_000, 1_000_000)
+    extraction: ExtractionSizes = EXTRACTION
 
 
 FULL = Sizes(10_000, (1_000, 10_000, 50_000), (1_000, 10_000, 100_000), 101, 7, 5, 1800.0)
@@ -63,11 +78,14 @@ QUICK = Sizes(
     ServerSizes(500, 2, 12_000, 51, 200, 400, 4),
     ServingSizes(2_000, 101, 20),
     (2_000, 20_000),
+    ExtractionSizes(600, (600, 1_200), 3, 20.0, 10, (2, 4), 1_000),
 )
 
 
-def run(folder: Path, *, quick: bool, parts: Sequence[str], sizes: Sizes | None = None) -> dict[str, Any]:
-    """Measure the parts in `folder`; what is kept in a results file."""
+def run(
+    folder: Path, *, quick: bool, parts: Sequence[str], sizes: Sizes | None = None, device: str = "cpu"
+) -> dict[str, Any]:
+    """Measure the parts in `folder`; what is kept in a results file. `device` is where models compute: ``cpu`` or ``cuda``."""
     sizes = sizes or (QUICK if quick else FULL)
     about = machine() | {"sizes": "quick" if quick else "full"}
     rows: list[Row] = []
@@ -84,7 +102,9 @@ def run(folder: Path, *, quick: bool, parts: Sequence[str], sizes: Sizes | None 
         rows += opening.rebuild(library, times=sizes.times)
     if "sound" in parts:
         rows += sound.decoding(folder, sizes.sound_seconds)
-        rows += sound.extraction(folder, sizes.sound_seconds)
+    if "extraction" in parts:
+        about["extraction"], measured = extracting.extraction(folder / "extraction", sizes.extraction, device)
+        rows += measured
     if "serving" in parts:
         (folder / "serving").mkdir()
         rows += serving.serving(folder / "serving", sizes.serving)

@@ -1,4 +1,4 @@
-"""Sound: how fast speech is decoded, and how fast a stand-in of the real model embeds it. No goals: machines differ."""
+"""Sound: how fast speech is decoded. No goals: machines differ."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ import av
 import numpy as np
 
 from benchmarks.report import Row, median, row, say
-from speakerdb.extraction.extract import Loader, Task, extract
-from speakerdb.generations import V4
 from speakerdb.media import decode_spans
-from speakerdb.settings import GenerationSettings
-from speakerdb.types import Span, Turn
+from speakerdb.types import Span
 
 RATE = 44_100
 SPAN_SECONDS = 6.0
@@ -35,28 +32,6 @@ def decoding(folder: Path, seconds: float, *, times: int = 3) -> list[Row]:
     return [
         row(f"decoding {count} spans of 6 s of an MP3", median(taken) / (count * SPAN_SECONDS), "s a second decoded"),
         row("decoding over the file's length (real-time factor)", median(taken) / seconds, "s a second of file"),
-    ]
-
-
-def extraction(folder: Path, seconds: float) -> list[Row]:
-    """One recording with two speakers through selection, decoding, the stand-in WeSpeaker and pooling; warm."""
-    checkpoint = Path(__file__).resolve().parent.parent / "tests" / "assets" / "models" / "standin-wespeaker-resnet34"
-    if not checkpoint.is_dir():
-        say("no stand-in checkpoint in tests/assets/models: extraction is not measured")
-        return []
-    path = speech_like(folder / "sound.mp3", seconds)
-    model = GenerationSettings(model="speakerdb/standin-wespeaker-resnet34", sources=(str(checkpoint),))
-    generation = model.applied_to(V4, "v4")
-    turns = tuple(Turn(at, at + 5.0, f"SPEAKER_{n % 2:02}") for n, at in enumerate(range(0, int(seconds) - 6, 6)))
-    task = Task("bench", 1, generation, turns, seconds, str(path), None, (), Loader("cpu", allow_unknown=True))
-    extract(task)
-    begun = time.perf_counter()
-    done = extract(task)
-    taken = time.perf_counter() - begun
-    say(f"extraction: {done.speech_seconds:.0f} s of speech in {taken:.1f} s")
-    return [
-        row("extraction with the stand-in WeSpeaker", done.speech_seconds / taken, "s of speech a second"),
-        row("extraction, 30 s a speaker, of one recording", seconds / taken, "s of file a second"),
     ]
 
 

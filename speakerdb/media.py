@@ -140,6 +140,39 @@ def decode_all(path: Path, sample_rate: int, limit_seconds: float) -> FloatArray
     return samples
 
 
+def decode_blocks(
+    path: Path, sample_rate: int, block_seconds: float, *, channel: int | None = None
+) -> Iterator[FloatArray]:
+    """The whole sound of a file like that of a span, in blocks that follow each other; the file may be of any length.
+
+    Each has exactly round(block_seconds * sample_rate) samples, the last one what is left. Sound that is missing inside the
+    file is silence at the end of its block, so that what comes later stays where it is. With `channel` (from 0) that channel
+    alone instead of the mean of all.
+
+    Raises `InvalidInput` at once; while iterating what `decode_spans` raises, `InvalidInput` for a channel that is not there,
+    and `MediaTooShort` where there is no sound at all.
+    """
+    length = round(block_seconds * sample_rate)
+    _check_spans([Span(0.0, block_seconds)], sample_rate)
+
+    def read() -> Iterator[FloatArray]:
+        with _Reader(path, channel) as reader:
+            at, ends = 0, False
+            while not ends:
+                span = Span(at * length / sample_rate, (at + 1) * length / sample_rate)
+                found = reader.read(span, sample_rate, to_its_end=False)
+                ends = reader.ended and (reader.next or 0) / reader.rate <= span.end
+                if not ends and len(found) < length:
+                    found = np.concatenate([found, np.zeros(length - len(found), np.float32)])
+                if found.size:
+                    yield found
+                elif not at:
+                    raise MediaTooShort(f"{path} holds no sound.", path=str(path))
+                at += 1
+
+    return read()
+
+
 def waveform_spans(waveform: Waveform, spans: Sequence[Span], sample_rate: int = 16000) -> Iterator[FloatArray]:
     """The sound of each span of an in-memory waveform, as `decode_spans` gives it.
 
@@ -195,8 +228,9 @@ class _Reader:
     Positions are counted in samples of the source from its first decoded one.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, channel: int | None = None) -> None:
         self.path = path
+        self.channel = channel  # None: the mean of all
         self.container: Any = None
         self.failures = 0  # packets in a row that could not be decoded
         self.seekable = True
@@ -361,20 +395,26 @@ class _Reader:
             if at is None or position - at > _JUMP_SECONDS * self.rate:
                 at = position
         at = at or 0
+        if self.channel is not None and self.channel >= frame.layout.nb_channels:
+            raise InvalidInput(
+                f"{self.path} has {frame.layout.nb_channels} channels, and no channel {self.channel + 1}."
+            )
         try:
-            samples = _mono(frame)
+            samples = _mono(frame, self.channel)
         except ValueError as error:  # PyAV has no array for it
             raise _unreadable(self.path, f"its sample format {frame.format.name} is not supported") from error
         self.kept.append((at, samples))
         self.next = at + len(samples)
 
 
-def _mono(frame: Any) -> FloatArray:
-    """The mean of a frame's channels, without low-frequency ones, in [-1, 1]."""
+def _mono(frame: Any, channel: int | None) -> FloatArray:
+    """The mean of a frame's channels, without low-frequency ones, or one of them, in [-1, 1]."""
     samples = frame.to_ndarray()
     channels = frame.layout.nb_channels
     if not frame.format.is_planar:
         samples = samples.reshape(-1, channels).T
+    if channel is not None:
+        samples, channels = samples[channel : channel + 1], 1
     if channels > 2:
         samples = samples[[i for i, c in enumerate(frame.layout.channels) if not c.name.startswith("LFE")]]
     mono: FloatArray

@@ -104,13 +104,13 @@ def cache_folder(model_id: str) -> Path:
     return Path(_constants().HF_HUB_CACHE) / f"models--{model_id.replace('/', '--')}"
 
 
-def from_cache(spec: ModelSpec) -> Path | Attempt:
-    """The checkpoint in the hub's cache. Asks nobody."""
+def from_cache(spec: ModelSpec, *, file: str = CHECKPOINT_FILE) -> Path | Attempt:
+    """The checkpoint (or another file beside it) in the hub's cache. Asks nobody."""
     hub = _library()
     from huggingface_hub import errors
 
     try:
-        return Path(hub.hf_hub_download(spec.id, CHECKPOINT_FILE, local_files_only=True, **_where(spec)))
+        return Path(hub.hf_hub_download(spec.id, file, local_files_only=True, **_where(spec)))
     except errors.LocalEntryNotFoundError:
         return Attempt(CACHE, Outcome.NOT_FOUND, "the hub's cache on this machine does not have it")
     except (OSError, ValueError) as error:
@@ -118,31 +118,29 @@ def from_cache(spec: ModelSpec) -> Path | Attempt:
         return Attempt(CACHE, Outcome.UNUSABLE, f"the hub's cache cannot be used ({type(error).__name__})")
 
 
-def ask(spec: ModelSpec) -> int | Attempt:
+def ask(spec: ModelSpec, *, file: str = CHECKPOINT_FILE) -> int | Attempt:
     """The checkpoint's size in bytes (0 where the hub does not say), or why the hub refuses. Downloads nothing."""
 
     def size(hub: Any, token: str | None) -> int:
-        url = hub.hf_hub_url(spec.id, CHECKPOINT_FILE, **_where(spec))
+        url = hub.hf_hub_url(spec.id, file, **_where(spec))
         found = hub.get_hf_file_metadata(url, token=token, timeout=HUB_TIMEOUT)
         return int(getattr(found, "size", None) or 0)
 
     return _asked(spec, size)
 
 
-def download(spec: ModelSpec, *, force: bool = False) -> Path | Attempt:
-    """The checkpoint, fetched into the hub's cache if it is not there (or in any case with `force`)."""
+def download(spec: ModelSpec, *, force: bool = False, file: str = CHECKPOINT_FILE) -> Path | Attempt:
+    """The checkpoint (or another file beside it), fetched into the hub's cache if it is not there (or in any case with `force`)."""
     # Asking first, with one try and a time limit, tells why the hub refuses; a download that fails says "offline" for
     # most reasons, and only after half a minute of retries.
-    answer = ask(spec)
+    answer = ask(spec, file=file)
     if isinstance(answer, Attempt):
         return answer
 
     def fetch(hub: Any, token: str | None) -> Path:
         options: dict[str, Any] = {"force_download": True} if force else {}
         return Path(
-            hub.hf_hub_download(
-                spec.id, CHECKPOINT_FILE, token=token, etag_timeout=HUB_TIMEOUT, **options, **_where(spec)
-            )
+            hub.hf_hub_download(spec.id, file, token=token, etag_timeout=HUB_TIMEOUT, **options, **_where(spec))
         )
 
     return _asked(spec, fetch)
@@ -191,7 +189,7 @@ def _refused(spec: ModelSpec, error: Any, variable: str | None) -> Attempt:
     if isinstance(error, RepositoryNotFoundError):
         return Attempt(HUB, Outcome.NOT_FOUND, f"the hub has no repository {spec.id} ({status})")
     if isinstance(error, EntryNotFoundError):
-        return Attempt(HUB, Outcome.NOT_FOUND, f"{spec.id} has no file {CHECKPOINT_FILE} there ({status})")
+        return Attempt(HUB, Outcome.NOT_FOUND, f"{spec.id} has no such file there ({status})")
     if status == 403:
         return Attempt(HUB, Outcome.TOKEN_REFUSED, f"the token may not read {spec.id} (403)")
     return Attempt(HUB, Outcome.OFFLINE, f"the hub answered {status}")

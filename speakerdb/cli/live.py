@@ -47,7 +47,9 @@ class StopSignals:
     def __enter__(self) -> StopSignals:
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)
-            if number is not None and threading.current_thread() is threading.main_thread():
+            if number is None or hangs_up_unheard(number):
+                continue
+            if threading.current_thread() is threading.main_thread():
                 self._before[number] = signal.signal(number, self._on_signal)
         return self
 
@@ -63,6 +65,11 @@ class StopSignals:
         elif self.signum == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.signum = number
+
+
+def hangs_up_unheard(number: int) -> bool:
+    """Whether whoever started this process wants it to outlive its terminal (`nohup`)."""
+    return number == getattr(signal, "SIGHUP", None) and signal.getsignal(number) is signal.SIG_IGN
 
 
 def _leave_terminal() -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from speakerdb import __version__
+from speakerdb.cli.live import hangs_up_unheard
 from speakerdb.cli.output import clean
 from speakerdb.cli.session import JsonFlag, Session
 from speakerdb.errors import ConfigurationError, InvalidInput, SpeakerDBError
@@ -125,7 +126,7 @@ class _Ending:
         """In this block signals are ours."""
         before: dict[int, Any] = {}
         for name in SIGNALS:
-            if (number := getattr(signal, name, None)) is not None:
+            if (number := getattr(signal, name, None)) is not None and not hangs_up_unheard(number):
                 before[number] = signal.signal(number, self._on_signal)
         try:
             yield

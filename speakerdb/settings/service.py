@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
@@ -75,6 +76,15 @@ class ApiSettings(BaseModel):
     def _are_networks(cls, given: tuple[str, ...]) -> tuple[str, ...]:
         for each in given:
             ip_network(each, strict=False)
+        return given
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for each in given:
+            parts = urlsplit(each)
+            if parts.scheme not in ("http", "https") or each != f"{parts.scheme}://{parts.netloc}" or "*" in each:
+                raise ValueError(f"{each!r} is no origin: it is like https://tools.example.org, with nothing behind it")
         return given
 
 

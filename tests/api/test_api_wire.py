@@ -14,6 +14,7 @@ from api_kit import TURNS, Api
 from speakerdb import metrics
 from speakerdb.api import health
 from speakerdb.errors import NotFinite
+from speakerdb.settings import ApiSettings
 
 
 @pytest.mark.parametrize("origin", ["http://[", "http://[::1", "://", "null", "http://", "localhost"])
@@ -150,3 +151,12 @@ def test_readiness_does_not_wait_for_a_database_that_hangs(
     go.set()
     monkeypatch.setattr(health, "PATIENCE_SECONDS", 30.0)
     assert api.ok("GET", "/v1/ready")["reasons"] == ["The job check fails."]
+
+
+@pytest.mark.parametrize(
+    "given", ["*", "https://a.b/", "a.b", "https://*.a.b", "https://a.b/c", "ftp://a.b", "null", ""]
+)
+def test_what_no_browser_sends_as_an_origin_is_no_setting(given: str) -> None:
+    with pytest.raises(ValueError, match="is no origin"):
+        ApiSettings(cors_origins=(given,))
+    assert ApiSettings(cors_origins=("https://a.b:8443", "http://localhost:3000")).cors_origins

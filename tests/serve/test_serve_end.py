@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import threading
 import time
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from speakerdb.api.door import Door
-from speakerdb.cli import serve
+from speakerdb.cli import live, serve
 from speakerdb.scheduler import STOP_SECONDS
 
 
@@ -83,3 +84,17 @@ def test_a_socket_that_was_refused_is_no_error_of_the_server() -> None:
 
     assert not serve._is_news(record("ASGI callable returned without completing handshake."))
     assert serve._is_news(record("Exception in ASGI application"))
+
+
+@pytest.mark.parametrize("handled", [serve._Ending().signals, live.StopSignals])
+def test_who_was_started_to_outlive_its_terminal_does(handled: Any) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with handled():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with handled():
+            assert callable(signal.getsignal(signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)

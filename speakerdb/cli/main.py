@@ -22,6 +22,7 @@ from speakerdb.cli import (
     backup,
     db,
     demo,
+    diarize,
     doctor,
     explain,
     index,
@@ -58,6 +59,12 @@ class Interrupted(Exception):
 
 
 class _Group(TyperGroup):
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        # A verb that takes files may have a second one under its name: `diarize FILE` and `diarize evaluate`.
+        if " ".join(args[:2]) in self.commands:
+            args = [" ".join(args[:2]), *args[2:]]
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -79,6 +86,8 @@ app.command()(add.remove)
 app.command()(work.work)
 app.command()(serve.serve)
 app.command()(match.match)
+app.command()(diarize.diarize)
+app.command("diarize evaluate")(diarize.evaluate)
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(speakers.app, name="speakers")
 app.add_typer(profiles.app, name="profiles")

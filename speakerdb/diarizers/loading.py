@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from speakerdb.diarizers.cloud import load_cloud
 from speakerdb.diarizers.config import PipelineConfig
 from speakerdb.diarizers.finding import CloudPipeline, Part, PipelineFiles, Trust, find
@@ -22,7 +24,7 @@ from speakerdb.errors import ConfigurationError, ModelUnavailable
 from speakerdb.models import hub
 from speakerdb.models import pyannote as embedders
 from speakerdb.models.processor import may_have_gpu
-from speakerdb.settings import DiarizerSettings
+from speakerdb.settings import DiarizerSettings, Settings
 
 
 def load_diarizer(
@@ -57,6 +59,27 @@ def load_diarizer(
         on_cpu=lambda: maker.on("cpu")[0],
         limits=Limits(60 * settings.window_minutes, 60 * settings.window_overlap_minutes),
         notices=notices,
+    )
+
+
+def diarizer_of(settings: Settings, *, device: str | None = None, **changes: object) -> Diarizer:
+    """The diarizer of all settings. `device` and `changes` (settings of `diarizer`) take the place of what is set there.
+
+    `ConfigurationError` for a change that cannot be; else what `load_diarizer` raises.
+    """
+    try:
+        chosen = DiarizerSettings(**(settings.diarizer.model_dump() | changes))
+    except ValidationError as error:
+        raise ConfigurationError(f"The diarizer cannot be set so: {error.errors()[0]['msg']}.") from error
+    pins = (generation.model.sha256 for generation in settings.known_generations().values())
+    return load_diarizer(
+        chosen,
+        device=device or settings.device,
+        pinned=frozenset(pin for pin in pins if pin is not None),
+        allow_unknown=settings.allow_unknown_checkpoints,
+        offline=settings.models.offline,
+        telemetry=settings.telemetry,
+        folder=settings.models_folder,
     )
 
 

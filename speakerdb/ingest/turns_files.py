@@ -32,7 +32,7 @@ class TurnsFiles:
             )
         # What may hold many recordings is read once, at the start.
         if not place.is_dir() and place.suffix.lower() not in SUFFIXES[1:]:
-            self._file = parse_turns(_text(place), place.suffix)
+            self._file = parse_turns(read_text(place), place.suffix)
 
     def of(self, file: Path, *, alone: bool = False, relative: Path | None = None, clear: bool = True) -> ParsedTurns:
         """The turns of a media file, as the only recording of the answer.
@@ -93,7 +93,7 @@ class TurnsFiles:
             held = self._kept.get(path)
             if held is not None and held[0] == mark:
                 return _chosen(path, held[1], names, alone=True)
-        parsed = parse_turns(_text(path), path.suffix)
+        parsed = parse_turns(read_text(path), path.suffix)
         if len(parsed.recordings) > 1 and mark is not None:
             with self._lock:
                 self._kept = {path: (mark, parsed)}
@@ -108,7 +108,8 @@ def _chosen(path: Path, parsed: ParsedTurns, names: tuple[str, ...], *, alone: b
     return ParsedTurns({"": turns}, parsed.skipped)
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a file of turns. `InvalidTurns` where it cannot be read, or is too large."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             about = os.fstat(file.fileno())

@@ -120,8 +120,10 @@ def digest_before_splits(tx: Transaction, recording_id: str, by_label: Mapping[s
 def forget_events(tx: Transaction, recording_id: str) -> None:
     """Delete what was told of a recording and of its speakers, also of those whose label went before: names stand there.
 
-    What belongs to a migration (who waived it, and why) stays. The speakers still exist.
+    What belongs to a migration (who waived it, and why) stays, and so does the newest of all, which says that it was removed:
+    numbers only grow, and whoever follows the events by number misses none. The speakers still exist.
     """
+    newest = tx.scalar(sa.select(sa.func.max(events.c.id))) or 0
     of_recording = sa.select(events.c.data).where(
         events.c.entity_id == recording_id, events.c.kind == "recording-changed"
     )
@@ -134,6 +136,6 @@ def forget_events(tx: Transaction, recording_id: str) -> None:
             told = events.c.entity_id.in_(part)
             split = sa.select(events.c.data).where(told, events.c.kind == "speaker-split")
             made.update(json.loads(data)["new"] for data in tx.scalars(split))
-            tx.execute(sa.delete(events).where(told, events.c.migration_id.is_(None)))
+            tx.execute(sa.delete(events).where(told, events.c.migration_id.is_(None), events.c.id < newest))
         fresh = sorted(made - forgotten)
         forgotten |= made

@@ -206,11 +206,11 @@ class Ingest:
             now = self._catalog.now()
             affected = people.of_recordings(tx, [found])
             gone = list(library.speaker_ids(tx, found).values())
-            intake.forget_events(tx, found)
+            journal.record(tx, "recording-removed", self._who, now, entity_id=found, speakers=len(gone))
+            intake.forget_events(tx, found)  # after the event: no number is given twice
             vectors.mark_deleted(tx, gone, now)
             people.mark_dirty(tx, affected, now)
             library.delete_recording(tx, found)
-            journal.record(tx, "recording-removed", self._who, now, entity_id=found, speakers=len(gone))
         return found
 
     def recordings(self, *, library_name: str | None = None, limit: int | None = None) -> list[RecordingView]:

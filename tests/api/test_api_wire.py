@@ -160,3 +160,14 @@ def test_what_no_browser_sends_as_an_origin_is_no_setting(given: str) -> None:
     with pytest.raises(ValueError, match="is no origin"):
         ApiSettings(cors_origins=(given,))
     assert ApiSettings(cors_origins=("https://a.b:8443", "http://localhost:3000")).cors_origins
+
+
+def test_who_follows_the_events_by_number_hears_of_a_removal(api: Api) -> None:
+    """The events of what is removed go with it; their numbers are not given to others."""
+    for name in ("one", "two"):
+        api.add(name)
+    seen = api.ok("GET", "/v1/events")["items"][-1]["id"]
+    api.ok("DELETE", "/v1/recordings/two")
+    (told,) = api.ok("GET", f"/v1/events?after={seen}")["items"]
+    assert (told["kind"], told["entity"]) == ("recording-removed", "two")
+    assert [event["entity"] for event in api.events()] == ["one", "two"]

@@ -28,6 +28,7 @@ from speakerdb.api.parts import (
     place_of,
 )
 from speakerdb.api.route import Routes
+from speakerdb.catalog.journal import actor
 from speakerdb.core.texts import MAX_ID_LENGTH
 from speakerdb.reports.access import Role
 from speakerdb.reports.recordings import Part
@@ -118,7 +119,7 @@ async def run_repair(
         with because(given.why):
             return db.repairer.run(
                 generation=given.generation, library=given.library, vectors=given.vectors, force=given.force,
-                why=given.why,
+                why=actor().why,
             )  # fmt: skip
 
     return await at_length(request, "repair run", given.model_dump(), run, wait=wait, operation_id=operation)

@@ -99,6 +99,11 @@ def test_an_operation_that_is_asked_for_otherwise_is_another_one(api: Api) -> No
     api.refused("POST", f"/v1/migrations/current/rollback{asked}", 409, "already-exists", json={"accept_lag": 5})
 
 
+def test_the_header_says_why_a_repair_was_run(api: Api) -> None:
+    api.ok("POST", "/v1/repairs", json={}, headers={"X-Why": "it was restored"})
+    assert api.ok("GET", "/v1/repairs")["items"][0]["why"] == "it was restored"
+
+
 def test_the_header_says_why_a_migration_is_paused(api: Api) -> None:
     api.ok("POST", "/v1/migrations", json={"to": "v4"})
     shown = api.ok("POST", "/v1/migrations/current/pause", json={}, headers={"X-Why": "the film is cut"})

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from speakerdb.catalog import journal, leases, library, repair_log
+from speakerdb.catalog import activity, journal, library, repair_log
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.leases import Lease
 from speakerdb.catalog.repair_log import Cursor, Ended
@@ -306,8 +306,9 @@ class Repairer:
                         oldest_at=counted.oldest_at,
                     )
                 )
-            lease = leases.find(tx, LEASE_NAME)
-        return RepairStatus(tuple(found), None if lease is None else lease.holder)
+            views = activity.lease_views(tx, self._catalog, self._catalog.now())
+        holders = [view.holder for view in views if view.name == LEASE_NAME and view.held]
+        return RepairStatus(tuple(found), holders[0] if holders else None)
 
     def history(self, *, limit: int = 20, generation: str | None = None) -> list[RunView]:
         """The last repairs, newest first. Of those in a row that found nothing, only the newest is kept."""

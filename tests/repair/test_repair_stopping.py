@@ -132,3 +132,10 @@ def test_a_generation_that_is_not_live_is_left_alone(library: Damaged) -> None:
         == "it is not live: nothing keeps its index current"
     )
     assert library.db.repairer.history() == before
+
+
+def test_who_died_while_it_repaired_does_not_repair_now(library: Damaged) -> None:
+    library.other.catalog.acquire("repair")
+    assert library.db.repairer.status().holder == library.other.catalog.holder.name
+    library.world.kill(1)
+    assert library.db.repairer.status().holder is None

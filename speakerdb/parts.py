@@ -10,7 +10,7 @@ from speakerdb.adoption import Adoption
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.executors import Executor, make_executor, share_out
 from speakerdb.explain import Explain
-from speakerdb.extraction import Extraction
+from speakerdb.extraction.drain import Extraction
 from speakerdb.extraction.extract import LoadEmbedder
 from speakerdb.files import Files
 from speakerdb.housekeeping import Housekeeping

@@ -18,7 +18,7 @@ from speakerdb.catalog.database import Database
 from speakerdb.catalog.library import new_id
 from speakerdb.catalog.upgrade import upgrade
 from speakerdb.errors import ConfigurationError, NoMigration, SpeakerDBError, StorageFull, WorkerDied, WorkerTimeout
-from speakerdb.executors import IN_FLIGHT, Executor, make_executor, refuse_in_a_starting_worker, share_out
+from speakerdb.executors import IN_FLIGHT, Executor, Overdue, make_executor, refuse_in_a_starting_worker, share_out
 from speakerdb.extraction import Loader
 from speakerdb.extraction.extract import LoadEmbedder
 from speakerdb.index.opening import open_index
@@ -434,18 +434,20 @@ class SpeakerDB:
 
     def _probe(self, generation: Generation) -> Probe:
         """In a worker, which then has the model loaded, and whose death is not ours."""
-        future = self._executor.submit(_run_probe, (self._load, generation))
+        # Alone: a model is not to be asked by two at once, and what is measured is not to be disturbed.
+        future = self._executor.submit(
+            _run_probe, (self._load, generation), timeout=self.settings.recording_timeout, alone=True
+        )
         try:
-            return future.result(timeout=self.settings.recording_timeout)
-        except BrokenExecutor as error:
-            how = self._executor.restart() or "died"
-            raise WorkerDied(f"The worker process {how} while it loaded the model of {generation.name}.") from error
-        except TimeoutError as error:
-            self._executor.restart()
+            return future.result()
+        except Overdue as error:
             raise WorkerTimeout(
                 f"The model of {generation.name} was not ready after {self.settings.recording_timeout:g} s."
             ) from error
 
+        except BrokenExecutor as error:
+            how = getattr(error, "how", "") or "was ended"
+            raise WorkerDied(f"The worker process {how} while it loaded the model of {generation.name}.") from error
     def _view(self) -> MigrationView:
         found = self.migration()
         if found is None:

@@ -11,8 +11,8 @@ from speakerdb.catalog import journal, work
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.leases import Lease
 from speakerdb.errors import BackendError, IndexMissing, SpeakerDBError
-from speakerdb.extraction import Extraction, StepReport
-from speakerdb.extraction.drain import LEASE_NAME
+from speakerdb.extraction import StepReport
+from speakerdb.extraction.drain import LEASE_NAME, Extraction
 from speakerdb.migrator import Migrator
 from speakerdb.projector import ProjectionReport, Projector
 from speakerdb.reports import CurrentRecording, OnWork, Progress, WorkEvent, WorkReport

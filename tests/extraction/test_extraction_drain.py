@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,12 @@ from extraction_kit import PATIENCE, Threads, add, answered, states, tried
 
 from speakerdb.errors import BackendError, GenerationChanged, IndexUnavailable
 from speakerdb.executors import ProcessExecutor
-from speakerdb.extraction import Extracted, Extraction, Loader, Task
+from speakerdb.extraction import Extracted, Loader, Task
+from speakerdb.extraction.drain import Extraction
+from speakerdb.models.registry import LoadedModel
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import FakeExecutor, fake_extract, fake_settings
-from speakerdb.types import Embedding
+from speakerdb.types import Embedding, Generation
 
 Open = Callable[..., SpeakerDB]
 
@@ -273,3 +278,29 @@ def test_one_that_hangs_in_a_process_holds_up_nobody_in_it(tmp_path: Path) -> No
         found = states(db)
         assert found.pop(("endless", "v3")) == ("queued", 0, None)
         assert set(found.values()) == {("done", 1, None)}
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """A model whose loading ends the process, or takes for ever."""
+
+    how: str
+
+    def __call__(self, generation: Generation) -> LoadedModel:
+        if self.how == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(3600)
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("how", "told"), [("dies", "was killed by signal 9 (SIGKILL)"), ("hangs", "was not ready after 0.5 s")]
+)
+def test_a_model_that_ends_its_worker_when_it_is_tried_is_told_and_ends_nothing_else(
+    tmp_path: Path, how: str, told: str
+) -> None:
+    settings = fake_settings(tmp_path, executor="process", recording_timeout=0.5 if how == "hangs" else PATIENCE)
+    with SpeakerDB.open(settings, load_embedder=Deadly(how)) as db:
+        checks = {check.name: check for check in db.preflight("v4").checks}
+        assert checks["target model"].verdict == "fail"
+        assert told in checks["target model"].value

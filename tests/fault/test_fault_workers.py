@@ -20,7 +20,8 @@ from synthetic_voices import RATE, make_library, voice, write_wav
 from speakerdb import media
 from speakerdb.errors import ModelUnavailable
 from speakerdb.executors import Executor, InlineExecutor, ProcessExecutor
-from speakerdb.extraction import Extracted, Extraction, Task, extract
+from speakerdb.extraction import Extracted, Task, extract
+from speakerdb.extraction.drain import Extraction
 from speakerdb.extraction.extract import Loader
 from speakerdb.models.registry import LoadedModel
 from speakerdb.service import SpeakerDB

@@ -18,7 +18,8 @@ import sqlalchemy as sa
 
 from speakerdb.errors import LeaseHeld, MediaUnreadable, ModelUnavailable, NotFinite
 from speakerdb.executors import Executor, InlineExecutor, Overdue, ProcessExecutor
-from speakerdb.extraction import Extracted, Extraction, Loader, Task
+from speakerdb.extraction import Extracted, Loader, Task
+from speakerdb.extraction.drain import Extraction
 from speakerdb.reports import WorkEvent
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import FAKE_CHECKSUM, FakeExecutor, fake_extract, fake_settings

@@ -35,7 +35,7 @@ def main() -> None:
     full = not given.quick and not given.only
     out = given.out or (LATEST if full else None)
 
-    from benchmarks import report
+    from benchmarks import page, report
     from benchmarks.run import run
 
     with tempfile.TemporaryDirectory(prefix="speakerdb-bench-") as folder:
@@ -44,6 +44,8 @@ def main() -> None:
     if out is not None:
         report.write(out, kept)
         report.say(f"written to {out.name}")
+        if out.resolve().parent == LATEST.parent:
+            page.main()
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ GOAL_OVER = {
 """How many times faster than each of the others, in float32 and in int8."""
 GOAL_SECONDS = {"cuda": 0.5, "amx": 1.0, "float": 3.0, "int8": 1.7}
 """For an hour with three speakers, warm, from file to centroids: by where and in what it is computed."""
+GOAL_COSINE = {"cuda": 0.999, "amx": 0.9999, "float": 0.9999, "int8": 0.995}
+"""Of a speaker's centroid to that of torch in float32; on a GPU some are computed in half precision."""
 GOAL_NETWORK_SHARE = 0.85
 GOAL_FLAT = 1.15
 """The dearest over the cheapest: of lengths of a recording, of recordings in a run."""
@@ -99,6 +101,8 @@ def rows(found: dict[str, Any], cold: dict[str, dict[str, float]], sizes: Extrac
         result.append(row(f"decoding beside it, {name}", decoding, "of the time"))
         result.append(row(f"{what}, {name}, forwards", way["rounds"][0]["forwards"], "forwards"))
         result.append(row(f"{what}, {name}, through the network", way["rounds"][0]["speech"], "s of speech"))
+        least = GOAL_COSINE[way["kind"]]
+        result.append(row(f"lowest cosine of a centroid to torch's, {name}", way["cosine"], "cosine", at_least=least))
         if way["memory"] is not None:
             result.append(row(f"{what}, {name}, peak of the device's memory", way["memory"], "MiB"))
     for name, effort in others.items():

@@ -39,7 +39,7 @@ def measure(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
 
     device, rounds = asked["device"], asked["rounds"]
     talk = recording(folder, asked["seconds"])
-    found = ways(folder / "models", device)
+    found = ways(folder / "models", device, talk)
     others = Others(WESPEAKER / "pytorch_model.bin", device)
     first = {way.name: way.extract(talk) for way in found}  # a first call compiles and fills caches
     taken: defaultdict[str, list[dict[str, float]]] = defaultdict(list)
@@ -67,6 +67,7 @@ def measure(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
             "told": first[way.name].model.rpartition("(not pinned), ")[2],  # before it stands where the checkpoint lies
             "rounds": taken[way.name],
             "memory": memory_of_device(way, talk),
+            "cosine": agreement(first[way.name], first[found[0].name]),
         }
         for way in found
     }
@@ -84,7 +85,7 @@ def measure(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
 def cold(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
     """One extraction in a process that was started for it: seconds from its start to centroids, and of loading."""
     talk = recording(folder, asked["seconds"])
-    (way,) = (each for each in ways(folder / "models", asked["device"]) if each.name == asked["way"])
+    (way,) = (each for each in ways(folder / "models", asked["device"], talk) if each.name == asked["way"])
     done = way.extract(talk)
     return {"seconds": time.perf_counter() - _BEGUN, "load": done.work.load_time}
 
@@ -92,7 +93,7 @@ def cold(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
 def one(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
     """One more speaker, embedded in both generations and matched, in a process that was started for it."""
     talk = recording(folder, asked["seconds"])
-    (way,) = (each for each in ways(folder / "models", asked["device"]) if each.name == asked["way"])
+    (way,) = (each for each in ways(folder / "models", asked["device"], talk) if each.name == asked["way"])
     with SpeakerDB.open(libraries.settings(folder / "people"), executor=libraries.null_executor()) as db:
         match_one(db, way, talk, both=True)
     return {"seconds": time.perf_counter() - _BEGUN}
@@ -192,6 +193,12 @@ def match_one(db: SpeakerDB, way: Way, talk: Talk, *, both: bool) -> float:
     assert isinstance(embedding, Embedding)
     assert len(db.match(vector=embedding.vector, k=10).matches) == 10
     return time.perf_counter() - begun
+
+
+def agreement(one: Extracted, other: Extracted) -> float:
+    """The lowest cosine between the centroids of a speaker that two back ends give."""
+    pairs = [(one.results[speaker], other.results[speaker]) for speaker in one.results]
+    return min(float(a.vector @ b.vector) for a, b in pairs if isinstance(a, Embedding) and isinstance(b, Embedding))
 
 
 def memory_of_device(way: Way, talk: Talk) -> float | None:

@@ -14,7 +14,7 @@ from speakerdb.catalog.database import Transaction, can_hold, cleaned, parts, up
 from speakerdb.catalog.schema import Text, embeddings, profiles, projections, recordings, speakers, turns, work_items
 from speakerdb.catalog.vectors import EmbeddingRow, arrays
 from speakerdb.core.digests import bucket_of, digest_of
-from speakerdb.core.drift import Drift, Finding, Mend, Stated, Sums, is_sound
+from speakerdb.core.drift import Believed, Drift, Finding, Mend, Stated, Sums, is_sound
 from speakerdb.core.reconcile import compare
 from speakerdb.types import Document, Embedding, Kind
 
@@ -70,7 +70,7 @@ _stated = vectors.expected.add_columns(
     embeddings.c.entity_id.label("known"),
 )
 _after = _stated.where(projections.c.entity_id > sa.bindparam("after"))
-_STREAMED = 2000
+_STREAMED, _MARKS = 2000, 10_000
 _by_id = _stated.where(projections.c.entity_id.in_(sa.bindparam("ids", expanding=True)))
 
 
@@ -91,6 +91,25 @@ def stated(
         query = query.where(projections.c.bucket.in_(sorted(buckets)))
     rows = tx.execute(query.execution_options(yield_per=_STREAMED), {"in_generation": generation, "after": after})
     return (_read(row, dimension) for row in rows)
+
+
+_believed = sa.select(
+    projections.c.entity_id,
+    projections.c.version,
+    projections.c.indexed_version,
+    projections.c.indexed_digest,
+    projections.c.deleted,
+).where(projections.c.generation == sa.bindparam("in_generation"))
+
+
+def believed(tx: Transaction, generation: str, *, buckets: Collection[int] | None = None) -> Iterator[Believed]:
+    """What SQL believes of each document by ascending id, streamed; no vector is read."""
+    query = _believed
+    if buckets is not None:
+        query = query.where(projections.c.bucket.in_(sorted(buckets)))
+    query = query.order_by(projections.c.entity_id).execution_options(yield_per=_MARKS)
+    for part in tx.execute(query, {"in_generation": generation}).partitions():
+        yield from map(Believed._make, part)
 
 
 def stated_by_id(tx: Transaction, generation: str, dimension: int, ids: Sequence[str]) -> dict[str, Stated]:

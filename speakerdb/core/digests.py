@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 BUCKETS = 256
 
@@ -17,6 +18,15 @@ class BucketDigest:
 
     documents: int
     digest: int
+
+
+class Mark(NamedTuple):
+    """What tells the state of one document without reading it. `digest` is None where none was kept, or where it counts in
+    another bucket than its own."""
+
+    id: str
+    version: int
+    digest: int | None
 
 
 def bucket_of(id: str) -> int:

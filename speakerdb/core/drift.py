@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from speakerdb.core.digests import bucket_of, digest_of
+from speakerdb.core.digests import Mark, bucket_of, digest_of
 from speakerdb.core.pooling import content_hash
 from speakerdb.types import Document, FloatArray, Kind
 
@@ -98,6 +98,17 @@ class Stated:
     """Of what SQL believes the index to hold, at `indexed_version`; None where that is not known."""
 
 
+class Believed(NamedTuple):
+    """What SQL believes the index to hold of one document."""
+
+    id: str
+    version: int
+    indexed_version: int
+    digest: int | None
+    """At `indexed_version`; None where it is not known."""
+    deleted: bool
+
+
 @dataclass(frozen=True, slots=True)
 class When:
     """The instants (microseconds) that one comparison goes by."""
@@ -167,6 +178,18 @@ def judge(want: Stated | None, have: Document | None, when: When, dimension: int
         return _found(want, have, Drift.TOMBSTONE, Mend.PURGE)
     known = want.bucket is not None and want.digest == digest_of(document.id, document.version, document.content_hash)
     return "equal" if known else "learn"
+
+
+def is_as_believed(want: Believed, mark: Mark | None, when: When) -> bool:
+    """Whether a document need not be looked at: its row waits for the projector, or is what the index holds.
+
+    By the digests that the buckets are compared by: what they cannot tell is left to the walk that reads vectors.
+    """
+    if want.version > want.indexed_version:
+        return True  # what the index refuses is looked for by itself
+    if mark is None or want.digest is None or (mark.version, mark.digest) != (want.version, want.digest):
+        return False
+    return not (want.deleted and want.version < when.tombstones_before)
 
 
 def _unknown(have: Document, when: When) -> Finding:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from speakerdb.core.digests import BucketDigest, bucket_of, digest_of
+from speakerdb.core.digests import BucketDigest, Mark, bucket_of, digest_of
 from speakerdb.errors import (
     AliasMoved,
     IndexExists,
@@ -242,6 +242,25 @@ class EmbeddedIndex:
                 (after or "",),
             ):
                 yield self._document(row, target.dimension)
+
+    def marks(self, index: str, *, buckets: Collection[int] | None = None) -> Generator[Mark, None, None]:
+        """Id, version and digest of all documents by id as they are at the time of this call; see the port."""
+        found = self._marks(index, buckets)
+        next(found)  # as in `scan`
+        return cast("Generator[Mark, None, None]", found)
+
+    def _marks(self, index: str, buckets: Collection[int] | None) -> Generator[Mark | None, None, None]:
+        self._file.refuse_closed()
+        with self._file.translated(), closing(self._file.connect()) as db:
+            db.execute("BEGIN")
+            target = _resolved(db, index)
+            yield None
+            for id, version, bucket, digest in db.execute(
+                f"SELECT id, version, bucket, digest FROM {target.table} ORDER BY id"
+            ):
+                own = bucket_of(id)
+                if buckets is None or own in buckets:
+                    yield Mark(id, version, digest if bucket == own else None)
 
     def purge(self, index: str, tombstones: Sequence[tuple[str, int]]) -> int:
         """Forget tombstones in one transaction; see the port."""

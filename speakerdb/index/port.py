@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from speakerdb.core.digests import BucketDigest
+from speakerdb.core.digests import BucketDigest, Mark
 from speakerdb.types import AliasAction, Document, Filter, FloatArray, Hit, IndexInfo, WriteResult
 
 
@@ -54,6 +54,10 @@ class VectorIndex(Protocol):
         """All documents, tombstones included, in ascending order of id (by code point), in constant memory,
         from one point in time. With `after` only ids above it, with `buckets` only of these (`core.digests`), by what each
         id says."""
+
+    def marks(self, index: str, *, buckets: Collection[int] | None = None) -> Iterator[Mark]:
+        """Of the same documents in the same order as `scan`, from one point in time, what tells their state: as the digests
+        that `digests` sums. Nothing else of them is read."""
 
     def purge(self, index: str, tombstones: Sequence[tuple[str, int]]) -> int:
         """Forget tombstones (id, version), durably; how many. One that is not there any more, lives, or has another

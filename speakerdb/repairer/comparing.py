@@ -9,7 +9,21 @@ from dataclasses import dataclass, field, replace
 from speakerdb.catalog import repair_log, repairs
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction, can_hold
-from speakerdb.core.drift import HIGHEST, UNHELD, Drift, Finding, Mend, Standing, Stated, When, judge, learned
+from speakerdb.core.digests import Mark
+from speakerdb.core.drift import (
+    HIGHEST,
+    UNHELD,
+    Believed,
+    Drift,
+    Finding,
+    Mend,
+    Standing,
+    Stated,
+    When,
+    is_as_believed,
+    judge,
+    learned,
+)
 from speakerdb.index.port import VectorIndex
 from speakerdb.repairer.spool import Spool
 from speakerdb.types import Document, Generation, Kind
@@ -69,6 +83,34 @@ class Comparison:
                 close()
         self._flush()
         return reached
+
+    def search(self, buckets: Collection[int] | None) -> None:
+        """Compare these buckets by what tells each document's state, and look at those that differ: where a few of a million
+        do, the others are not read."""
+        marks = self.index.marks(self.concrete, buckets=buckets)
+        differ: list[str] = []
+        try:
+            with self.catalog.read() as tx:
+                rows = repairs.believed(tx, self.generation.name, buckets=buckets)
+                for id, want, mark in _side_by_side(rows, marks):
+                    if want is None or not is_as_believed(want, mark, self.when):
+                        differ.append(id)
+                        if len(differ) == _HELD_BACK:
+                            self._look_at(differ)
+                    self.tally.compared += 1
+                    if self.tally.compared % PAGE == 0 and not self.pulse(self.tally.compared):
+                        return
+            self._look_at(differ)
+        finally:
+            if (close := getattr(marks, "close", None)) is not None:
+                close()
+            self._flush()
+
+    def _look_at(self, ids: list[str]) -> None:
+        for _, want, have in self._both(ids):
+            if want is not None or have is not None:  # else it went meanwhile
+                self._look(want, have)
+        ids.clear()
 
     def _merge(self, held: Iterator[Document], stated: Iterator[Stated], until: str | None) -> str | None:
         want, have = next(stated, None), next(held, None)
@@ -198,6 +240,24 @@ class Comparison:
                 one = replace(one, mend=Mend.REWRITE)
             self.spool.add(one)
         self._buffer.clear()
+
+
+def _side_by_side(
+    rows: Iterator[Believed], marks: Iterator[Mark]
+) -> Iterator[tuple[str, Believed | None, Mark | None]]:
+    """Both streams by id; None on the side that lacks one."""
+    want, mark = next(rows, None), next(marks, None)
+    while want is not None or mark is not None:
+        if mark is None or (want is not None and want.id < mark.id):
+            assert want is not None
+            yield want.id, want, None
+            want = next(rows, None)
+        elif want is None or mark.id < want.id:
+            yield mark.id, None, mark
+            mark = next(marks, None)
+        else:
+            yield want.id, want, mark
+            want, mark = next(rows, None), next(marks, None)
 
 
 def _lost(id: str, want: Stated | None, library: str) -> Finding:

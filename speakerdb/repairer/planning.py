@@ -112,8 +112,11 @@ class Planning:
             if ask.share:
                 after = cursor.after if cursor is not None and cursor.index == info.name else ""
                 draft.reached = comparison.walk(after=after, rows=max(1, -(-sums.rows // self._settings.walk_share)))
+            elif held is not None and not sums.unknown:
+                if buckets is None or buckets:
+                    comparison.search(buckets)
             elif buckets is None or buckets:
-                draft.reached = comparison.walk(buckets=buckets)
+                draft.reached = comparison.walk(buckets=buckets)  # which learns what is not known
             if ask.lost:
                 comparison.look_for_lost()
             draft.cut_short = not pulse(comparison.tally.compared)

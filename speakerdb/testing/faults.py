@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from speakerdb.core.digests import BucketDigest
+from speakerdb.core.digests import BucketDigest, Mark
 from speakerdb.errors import Conflict, IndexMissing, IndexUnavailable
 from speakerdb.index.port import VectorIndex
 from speakerdb.types import AliasAction, Document, Filter, FloatArray, Hit, IndexInfo, WriteResult
@@ -36,7 +36,8 @@ class Fault(Enum):
     LOSE_ACK = "lose-ack"
     """It was done, then `IndexUnavailable`."""
     PART = "part"
-    """Of a bulk write or a purge the first half is done, of a scan the first document comes; then `IndexUnavailable`."""
+    """Of a bulk write or a purge the first half is done, of a scan (whole, or of marks) the first document comes; then
+    `IndexUnavailable`."""
     HOLD = "hold"
     """`IndexUnavailable` as at a timeout; the alias change is kept and arrives with `deliver_late`."""
     CRASH_BEFORE = "crash-before"
@@ -45,7 +46,7 @@ class Fault(Enum):
     """It was done, then `SimulatedCrash`."""
 
 
-_ONLY_FOR = {Fault.PART: ("bulk", "purge", "scan"), Fault.HOLD: ("update_aliases",)}
+_ONLY_FOR = {Fault.PART: ("bulk", "purge", "scan", "marks"), Fault.HOLD: ("update_aliases",)}
 
 When = Literal["before", "after"]
 Plan: TypeAlias = Callable[[str, tuple[Any, ...]], Fault]
@@ -120,7 +121,7 @@ class FaultyIndex:
         self._tell(call, "after")
         if fault is Fault.CRASH_AFTER:
             raise SimulatedCrash(f"after {call}")
-        if fault is Fault.LOSE_ACK or (fault is Fault.PART and call != "scan"):
+        if fault is Fault.LOSE_ACK or (fault is Fault.PART and call not in ("scan", "marks")):
             raise IndexUnavailable(f"Injected fault: the answer to {call} was lost.")
         return result
 
@@ -165,6 +166,14 @@ class FaultyIndex:
             part=lambda: _broken_off(self.inner.scan(index, after=after, buckets=buckets)),
         )
 
+    def marks(self, index: str, *, buckets: Collection[int] | None = None) -> Iterator[Mark]:
+        return self._call(
+            "marks",
+            lambda: self.inner.marks(index, buckets=buckets),
+            (index,),
+            part=lambda: _broken_off(self.inner.marks(index, buckets=buckets)),
+        )
+
     def purge(self, index: str, tombstones: Sequence[tuple[str, int]]) -> int:
         first = tombstones[: len(tombstones) // 2]
         return self._call(
@@ -199,7 +208,7 @@ class FaultyIndex:
         self.inner.close()
 
 
-def _broken_off(documents: Iterator[Document]) -> Iterator[Document]:
+def _broken_off(documents: Iterator[T]) -> Iterator[T]:
     for document in documents:
         yield document
         break

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from speakerdb.core.digests import bucket_of
+from speakerdb.core.digests import bucket_of, digest_of
 from speakerdb.errors import AliasMoved, IndexExists, IndexMissing
 from speakerdb.index.port import VectorIndex
 from speakerdb.testing.index_oracle import (
@@ -346,6 +346,25 @@ class IndexContract(IndexSearchContract):
         assert [d.id for d in ready.scan("a", buckets=wanted)] == inside
         assert [d.id for d in ready.scan("a", after="id-7", buckets=wanted)] == [id for id in inside if id > "id-7"]
         assert list(ready.scan("a", buckets=())) == []
+
+    def test_marks_tell_the_state_of_what_a_scan_shows(self, ready: VectorIndex) -> None:
+        ready.bulk("w", [document(f"id-{number}", number + 1, deleted=number == 7) for number in range(300)])
+        found = ready.marks("a")
+        ready.bulk("w", [document("id-8", 5000), document("other")])
+        assert [d.id for d in ready.scan("a")] == sorted([*(f"id-{n}" for n in range(300)), "other"])
+        marks = list(found)
+        assert [mark.id for mark in marks] == sorted(f"id-{number}" for number in range(300)), "of the time of the call"
+        for document_ in ready.scan("a", buckets={bucket_of("id-7"), bucket_of("id-9")}):
+            mark = next(mark for mark in ready.marks("a") if mark.id == document_.id)
+            assert mark == (
+                document_.id,
+                document_.version,
+                digest_of(document_.id, document_.version, document_.content_hash),
+            )
+        wanted = {bucket_of("id-7"), 300}
+        assert [m.id for m in ready.marks("a", buckets=wanted)] == [d.id for d in ready.scan("a", buckets=wanted)]
+        with pytest.raises(IndexMissing):
+            list(ready.marks("nothing"))
 
     # Purging
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from speakerdb.core.digests import bucket_of
+from speakerdb.core.digests import bucket_of, digest_of
 from speakerdb.errors import AliasMoved, IndexMissing
 from speakerdb.index.port import VectorIndex
 from speakerdb.testing.index_oracle import DIMENSION, C, W, assert_hits, digests, document, outcomes, same, vectors
@@ -173,6 +173,9 @@ def index_machine(factory: Factory) -> type[RuleBasedStateMachine]:
             assert [d.id for d in found] == sorted(id for id in inside if after is None or id > after)
             assert all(same(d, stored[d.id]) for d in found)
             assert self.index.digests(name) == digests(stored.values())
+            if after is None:
+                marks = [(d.id, d.version, digest_of(d.id, d.version, d.content_hash)) for d in found]
+                assert list(self.index.marks(name, buckets=buckets)) == marks
             fetched = self.index.fetch(name, _IDS)
             assert set(fetched) == set(stored)
             assert all(same(d, stored[id]) for id, d in fetched.items())

@@ -36,7 +36,7 @@ from speakerdb.testing.invariants import Monitor, View, unwrapped
 
 SECOND = 1_000_000
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  only to be fast; nothing here need survive the machine
-FAULTS: dict[Fault, tuple[str, ...]] = {Fault.PART: ("bulk", "scan"), Fault.HOLD: ("update_aliases",)}
+FAULTS: dict[Fault, tuple[str, ...]] = {Fault.PART: ("bulk", "scan", "marks"), Fault.HOLD: ("update_aliases",)}
 
 
 class Clock:

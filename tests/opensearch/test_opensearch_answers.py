@@ -400,6 +400,7 @@ NOTHING = {"hits": {"hits": []}, "aggregations": {"bucket": {"buckets": []}, "in
 ONE = np.ones((1, 4), np.float32)
 READS: dict[str, tuple[list[Any], Callable[[OpenSearchIndex], object]]] = {
     "scan": ([INDEX, WHOLE, {"pit_id": "p"}], lambda index: list(index.scan("a"))),
+    "marks": ([INDEX, WHOLE, {"pit_id": "p"}], lambda index: list(index.marks("a"))),
     "digests": ([INDEX, WHOLE], lambda index: index.digests("a")),
     "count": ([INDEX], lambda index: index.search("a", ONE, 3)),
     "search": ([INDEX, WHOLE | NOTHING], lambda index: index.search("a", ONE, 3)),

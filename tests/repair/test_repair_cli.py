@@ -106,7 +106,7 @@ def test_a_signal_ends_it_between_two_steps(library: Damaged, typed, number: sig
     library.damage(kit.halved)
 
     def asked(call: str, when: str) -> None:
-        if (call, when) == ("scan", "after"):
+        if (call, when) == ("marks", "after"):
             signal.raise_signal(number)
 
     library.db.index.on_call(asked)  # type: ignore[attr-defined]

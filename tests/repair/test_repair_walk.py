@@ -107,7 +107,7 @@ def test_a_run_ends_when_its_time_is_over(make: Callable[..., Damaged]) -> None:
     library.db.catalog._own_clock = lambda: clock() + late[0]
 
     def sleeps(call: str, when: str) -> None:
-        if (call, when) == ("scan", "after"):
+        if (call, when) == ("marks", "after"):
             late[0] = 2 * 3600.0 + 1
 
     library.db.index.on_call(sleeps)  # type: ignore[attr-defined]

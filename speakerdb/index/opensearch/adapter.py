@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
-from speakerdb.core.digests import BUCKETS, BucketDigest, bucket_of
+from speakerdb.core.digests import BUCKETS, BucketDigest, Mark
 from speakerdb.errors import IndexExists, IndexMissing, IndexUnavailable, InvalidInput, SpeakerDBError
-from speakerdb.index.opensearch import aliasing, health
+from speakerdb.index.opensearch import aliasing, health, scanning
 from speakerdb.index.opensearch.client import LINES, Client
 from speakerdb.index.opensearch.definitions import (
     BYTES,
@@ -34,9 +34,6 @@ from speakerdb.types import AliasAction, Document, Filter, FloatArray, Hit, Inde
 
 _ANY = Filter()
 _IDS_A_REQUEST = 1000
-_PAGE_BYTES = 4_000_000
-_SMALLEST_PAGE, _LARGEST_PAGE = 100, 4000
-_KEEP_ALIVE = "5m"
 _NAMELESS = {"query": {"bool": {"must_not": [{"exists": {"field": "id"}}]}}}
 _TRIES = 3
 
@@ -213,60 +210,15 @@ class OpenSearchIndex:
         self, index: str, *, after: str | None = None, buckets: Collection[int] | None = None
     ) -> Generator[Document, None, None]:
         """All documents by id as they are at the time of this call, with all that was written before; see the port."""
-        documents = self._scanned(index, after, buckets)
-        next(documents)  # Up to its first yield: the point in time is of the call, not of the first document.
-        return cast("Generator[Document, None, None]", documents)
-
-    def _scanned(
-        self, index: str, after: str | None, buckets: Collection[int] | None
-    ) -> Generator[Document | None, None, None]:
-        client = self._client
-        target = look_up(client, index)
+        target = look_up(self._client, index)
         self._refresh(target.index)
-        page = min(max(_PAGE_BYTES // (6 * target.dimension + 400), _SMALLEST_PAGE), _LARGEST_PAGE)
-        opened = client.ask(
-            "POST",
-            f"/{target.index}/_search/point_in_time",
-            params={"keep_alive": _KEEP_ALIVE, "allow_partial_pit_creation": "false"},
-        )
-        point = opened["pit_id"]
-        try:
-            yield None
-            mark: list[Any] | None = None if not after else [after]
-            # By code point, as UTF-8 is. What has no id of its own is not of ours; see `troubles`.
-            wanted: dict[str, Any] = {"exists": {"field": "id"}}
-            if buckets is not None:
-                # What somebody else wrote may have none: then its id says which it belongs to.
-                either = [
-                    {"terms": {"bucket": sorted(buckets)}},
-                    {"bool": {"must_not": {"exists": {"field": "bucket"}}}},
-                ]
-                wanted = {"bool": {"filter": [wanted, {"bool": {"should": either, "minimum_should_match": 1}}]}}
-            while True:
-                body: dict[str, Any] = {
-                    "size": page,
-                    "pit": {"id": point, "keep_alive": _KEEP_ALIVE},
-                    "query": wanted,
-                    "sort": [{"id": "asc"}],
-                    "_source": list(STORED),
-                    "version": True,
-                    "track_total_hits": False,
-                }
-                if mark is not None:
-                    body["search_after"] = mark
-                answer = client.ask("POST", "/_search", body, params={"allow_partial_search_results": "false"})
-                refuse_partial(index, answer)
-                point = answer["pit_id"]
-                hits = answer["hits"]["hits"]
-                for hit in hits:
-                    if hit["sort"][0] == hit["_id"] and (buckets is None or bucket_of(hit["_id"]) in buckets):
-                        yield document_of(hit["_id"], hit["_version"], hit["_source"])
-                if len(hits) < page:
-                    return
-                mark = hits[-1]["sort"]
-        finally:
-            with suppress(SpeakerDBError):  # It ends by itself after a while.
-                client.ask("DELETE", "/_search/point_in_time", {"pit_id": [point]}, repeat=False)
+        return scanning.documents(self._client, index, target, after=after, buckets=buckets)
+
+    def marks(self, index: str, *, buckets: Collection[int] | None = None) -> Generator[Mark, None, None]:
+        """What tells the state of all documents by id, as they are at the time of this call; see the port."""
+        target = look_up(self._client, index)
+        self._refresh(target.index)
+        return scanning.marks(self._client, index, target, buckets=buckets)
 
     def purge(self, index: str, tombstones: Sequence[tuple[str, int]]) -> int:
         """Forget tombstones; see the port. Each is removed by the sequence number under which it was read, which the engine

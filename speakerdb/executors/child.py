@@ -15,8 +15,9 @@ from speakerdb.errors import ExtractionError
 
 REQUEST = struct.Struct("!Q")
 """The task's number; its function and itself, pickled, follow."""
-ANSWER = struct.Struct("!Q?")
-"""The task's number, and whether what follows, pickled, is what it gave, or the error that it raised."""
+ANSWER = struct.Struct("!Qc")
+"""The task's number, and what follows: nothing (it has begun), or, pickled, what it gave or the error that it raised."""
+BEGUN, GAVE, RAISED = b"b", b"g", b"r"
 
 
 def serve(connection: Connection, threads: int | None, gpu: str | None) -> None:
@@ -36,7 +37,7 @@ def serve(connection: Connection, threads: int | None, gpu: str | None) -> None:
         try:
             thread.start()
         except RuntimeError as error:  # there is no memory for a thread
-            _send(connection, sending, request, _packed(MemoryError(str(error)), good=False))
+            _send(connection, sending, request, RAISED, _packed(MemoryError(str(error))))
 
 
 def _prepare(threads: int | None, gpu: str | None) -> None:
@@ -56,14 +57,15 @@ def _prepare(threads: int | None, gpu: str | None) -> None:
 def _work(connection: Connection, sending: threading.Lock, request: bytes) -> None:
     try:
         function, task = pickle.loads(memoryview(request)[REQUEST.size :])  # noqa: S301  our parent's
-        answer = _packed(function(task), good=True)
+        _send(connection, sending, request, BEGUN, b"")
+        what, answer = GAVE, _packed(function(task))
     except BaseException as error:  # noqa: BLE001  a thread that ends without an answer would be waited for; SystemExit, too
-        answer = _packed(_portable(error), good=False)
-    _send(connection, sending, request, answer)
+        what, answer = RAISED, _packed(_portable(error))
+    _send(connection, sending, request, what, answer)
 
 
-def _packed(value: object, *, good: bool) -> tuple[bool, bytes]:
-    return good, bytes(ForkingPickler.dumps(value))
+def _packed(value: object) -> bytes:
+    return bytes(ForkingPickler.dumps(value))
 
 
 def _portable(error: BaseException) -> BaseException:
@@ -77,8 +79,7 @@ def _portable(error: BaseException) -> BaseException:
     return error
 
 
-def _send(connection: Connection, sending: threading.Lock, request: bytes, answer: tuple[bool, bytes]) -> None:
+def _send(connection: Connection, sending: threading.Lock, request: bytes, what: bytes, packed: bytes) -> None:
     (number,) = REQUEST.unpack_from(request)
-    good, packed = answer
     with sending, suppress(OSError):  # the other end is gone, and this process with it in a moment
-        connection.send_bytes(ANSWER.pack(number, good) + packed)
+        connection.send_bytes(ANSWER.pack(number, what) + packed)

@@ -47,8 +47,8 @@ class Executor(Protocol):
         """Start a task. One that is `alone` shares its process with no other, because it may end it.
 
         A process that ends shows as `concurrent.futures.BrokenExecutor` in the futures of the tasks that were in it, and in
-        no other: `WorkerLost`; `Overdue` where it was ended because the task took more than `timeout` seconds, in which
-        nothing that was given before it was in its way; `Interrupted` for what was in the same process.
+        no other: `WorkerLost`; `Overdue` where it was ended because the task took more than `timeout` seconds, from when
+        it has begun and nothing that was given before it is in its way; `Interrupted` for what was in the same process.
         """
 
     def restart(self) -> str:

@@ -18,11 +18,13 @@ from queue import SimpleQueue
 from typing import Any
 
 from speakerdb.errors import ExtractionError
-from speakerdb.executors.child import ANSWER, REQUEST, serve
+from speakerdb.executors.child import ANSWER, BEGUN, GAVE, REQUEST, serve
 from speakerdb.executors.port import Interrupted, Overdue, Result, Task, WorkerLost
 
 END_SECONDS = 5.0
 """How long a process that was killed is waited for. One that waits for a dead network drive cannot be ended by anybody."""
+START_SECONDS = 300.0
+"""How long a process may take until it has begun with a task, which imports much; that is no part of the task's own time."""
 LOOK_SECONDS = 1.0
 """How often a process is looked at that says nothing."""
 
@@ -119,8 +121,14 @@ class ProcessExecutor:
 
     # What the threads of a worker say
 
-    def finished(self, worker: _Worker, number: int) -> _Job:
-        """A task was answered."""
+    def begun(self, worker: _Worker, number: int) -> None:
+        """A task has begun."""
+        with self._lock:
+            if number in worker.jobs:
+                worker.jobs[number].begun = time.monotonic()
+
+    def finished(self, worker: _Worker, number: int) -> _Job | None:
+        """A task was answered; None where it was taken from the worker a moment before."""
         with self._lock:
             job = worker.drop(number)
             self.release(worker)
@@ -143,18 +151,19 @@ class ProcessExecutor:
             return worker.surrender()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Job:
     future: Future[Any]
     timeout: float | None
     alone: bool
+    begun: float | None = None
 
 
 class _Worker:
     """One process, what is in it, and two threads: one sends, so that a process that does not read makes nobody wait; one
     reads, and looks whether the process lives and the first of its tasks is overdue.
 
-    The first one is served first inside the process, so its time is its own; the next one's begins when it is first.
+    The first one is served first inside the process, so its time is its own; the next one's counts from when it is first.
     `jobs` is touched under the executor's lock only.
     """
 
@@ -197,8 +206,10 @@ class _Worker:
         self.jobs[self._given] = job
         self._outbox.put(REQUEST.pack(self._given) + packed)
 
-    def drop(self, number: int) -> _Job:
+    def drop(self, number: int) -> _Job | None:
         """A task that was answered."""
+        if number not in self.jobs:
+            return None
         if next(iter(self.jobs)) == number:
             self._since = time.monotonic()
         return self.jobs.pop(number)
@@ -210,7 +221,11 @@ class _Worker:
 
     def _overdue(self) -> bool:
         first = next(iter(self.jobs.values()), None)
-        return first is not None and first.timeout is not None and time.monotonic() - self._since > first.timeout
+        if first is None or first.timeout is None:
+            return False
+        if first.begun is None:
+            return time.monotonic() - self._since > START_SECONDS + first.timeout
+        return time.monotonic() - max(first.begun, self._since) > first.timeout
 
     def _send(self) -> None:
         while (request := self._outbox.get()) is not None:
@@ -249,8 +264,13 @@ class _Worker:
         self._connection.close()
 
     def _answered(self, answer: bytes) -> None:
-        number, good = ANSWER.unpack_from(answer)
-        job = self._pool.finished(self, number)
+        number, what = ANSWER.unpack_from(answer)
+        if what == BEGUN:
+            self._pool.begun(self, number)
+            return
+        job, good = self._pool.finished(self, number), what == GAVE
+        if job is None:
+            return
         try:
             value = pickle.loads(memoryview(answer)[ANSWER.size :])  # noqa: S301  our child's
         except Exception as error:  # noqa: BLE001  reading runs the answer's own code, which may raise anything

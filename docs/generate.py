@@ -236,6 +236,7 @@ NO_ROUTE: Mapping[str, str] = {
     "models verify": "It reads files of a machine.",
     "models pack": "It writes files of a machine.",
     "models install": "It installs on a machine what was carried there: a model is a program.",
+    "models calibrate": "It makes a file on a machine, with minutes of work, for whoever decides about a generation.",
     "models clear": "It removes files of a machine.",
 }
 """Verbs that have no route, and why."""

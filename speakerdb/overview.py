@@ -70,7 +70,9 @@ class Overview:
         *,
         data_dir: Path,
         disk_floor_bytes: int = 0,
+        backend: Callable[[Generation], str] | None = None,
     ) -> None:
+        """`backend` says what computes a generation's vectors on this machine, and why."""
         self._live = live
         self._preferences = preferences
         self._catalog = catalog
@@ -79,6 +81,7 @@ class Overview:
         self._serving = serving
         self._data_dir = data_dir
         self._disk_floor = disk_floor_bytes
+        self._backend = backend
         self._watches: list[Watch] = []
 
     def watch(self, find: Watch) -> None:
@@ -113,6 +116,7 @@ class Overview:
             pace=seen.pace,
             waiting=waits,
             preferences=self._preferences.views(),
+            backends={} if self._backend is None else {name: self._backend(self._generations[name]) for name in seen.live},
         )
 
     def leases(self) -> tuple[LeaseView, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from speakerdb.access import Access
 from speakerdb.adoption import Adoption
+from speakerdb.calibrating import Calibrating
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.executors import Executor, make_executor, share_out
 from speakerdb.explain import Explain
@@ -21,6 +22,7 @@ from speakerdb.matcher import Matcher
 from speakerdb.migrator import Migrator, Serving
 from speakerdb.migrator.migrator import MigratorOptions
 from speakerdb.migrator.preflight import Probe
+from speakerdb.models.telling import backend_of
 from speakerdb.opener import Opener
 from speakerdb.overview import Overview
 from speakerdb.people import People
@@ -55,6 +57,7 @@ class Parts:
     explain: Explain
     plots: Plots
     recipes: Recipes
+    calibrating: Calibrating
     worker: Worker
     housekeeping: Housekeeping
     live: Live
@@ -128,6 +131,7 @@ def build(
         preferences,
         data_dir=settings.data_dir,
         disk_floor_bytes=disk_floor_bytes,
+        backend=lambda generation: str(backend_of(settings, generation)),
     )
     overview.watch(serving.restored_problems)
     overview.watch(adoption.imports.problems)
@@ -161,6 +165,7 @@ def build(
             media_roots=media_roots,
             timeout=settings.recording_timeout,
         ),
+        calibrating=Calibrating(catalog, generations, settings, media_roots=media_roots),
         worker=Worker(catalog, generations, extraction, projector, migrator, halt=live.halt),
         housekeeping=Housekeeping(catalog, settings.schedule, who=who),
         live=live,

@@ -84,6 +84,7 @@ class SpeakerDB:
         self.explain = parts.explain
         self.plots = parts.plots
         self.recipes = parts.recipes
+        self.calibrating = parts.calibrating
         self.live = parts.live
         self.preferences = parts.preferences
         self.worker = parts.worker
@@ -444,10 +445,10 @@ class SpeakerDB:
             raise WorkerTimeout(
                 f"The model of {generation.name} was not ready after {self.settings.recording_timeout:g} s."
             ) from error
-
         except BrokenExecutor as error:
             how = getattr(error, "how", "") or "was ended"
             raise WorkerDied(f"The worker process {how} while it loaded the model of {generation.name}.") from error
+
     def _view(self) -> MigrationView:
         found = self.migration()
         if found is None:

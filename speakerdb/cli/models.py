@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from speakerdb.cli.output import cell, exit_code_of, plural, size, table
 from speakerdb.cli.session import JsonFlag, Session, YesFlag
 from speakerdb.cli.show import say
 from speakerdb.errors import ModelUnavailable
+from speakerdb.reports.calibrating import CalibrationProgress, CalibrationReport, OnCalibration
 from speakerdb.reports.mending import (
     ClearReport,
     CopyProgress,
@@ -122,6 +123,25 @@ def install(
 
 
 @app.command()
+def calibrate(
+    ctx: typer.Context,
+    generation: Annotated[str, typer.Argument(metavar="GENERATION", help="One whose recipe says int8.")],
+    segments: Annotated[
+        int, typer.Option(min=10, max=1000, help="Segments of the library's speech that the network is measured on.")
+    ] = 40,
+    as_json: JsonFlag = False,
+) -> None:
+    """Quantise a generation's network to int8 with this library's own speech, once, before its first extraction.
+
+    Needs NNCF: `pip install 'speakerdb[int8]'`. Nothing is written to the library.
+    """
+    session = Session.of(ctx, as_json)
+    with session.open() as db, _stages(session) as on_progress:
+        report = db.calibrating.calibrate(generation, segments=segments, on_progress=on_progress)
+    session.result(report, _show_calibration)
+
+
+@app.command()
 def clear(
     ctx: typer.Context,
     generation: Generations = None,
@@ -168,6 +188,23 @@ def _progress(session: Session) -> Iterator[OnCopy]:
         yield show
 
 
+@contextmanager
+def _stages(session: Session) -> Iterator[OnCalibration]:
+    """A line that says what is being done, on a terminal; nothing elsewhere."""
+    if not session.err.is_terminal:
+        yield lambda _: None
+        return
+    line = Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=session.err, transient=True)
+    task = line.add_task("")
+
+    def show(progress: CalibrationProgress) -> None:
+        of = f", voice {progress.done + 1} of {progress.of}" if progress.of else ""
+        line.update(task, description=f"{progress.stage}{of}")
+
+    with line:
+        yield show
+
+
 def _tell_terms(session: Session, view: ModelView) -> None:
     session.note(f"{view.generation}: {view.id}, licence {view.licence or 'not known here'}. Its page: {view.page}")
     if view.gated:
@@ -191,6 +228,7 @@ def _show_models(console: Console, report: ModelsReport) -> None:
             terms = ", gated" if view.gated else ""
             pin = f"pinned {view.pinned[:12]}…" if view.pinned else "no checksum pinned"
             say(console, f"{view.generation}: {view.dimension} dimensions, licence {cell(view.licence)}{terms}, {pin}")
+            say(console, f"  computed by {view.backend or 'a back end that is not known yet'}: {view.why}")
     for kept in report.kept:
         if not kept.generations:
             say(console, f"Kept, and used by no generation: {kept.id} {kept.sha256[:12]}… ({size(kept.size)})")
@@ -202,6 +240,24 @@ def _show_models(console: Console, report: ModelsReport) -> None:
     if report.offline:
         say(console, "The hub is not asked: models.offline or HF_HUB_OFFLINE is set.")
     _notes(console, report.notices)
+
+
+def _show_calibration(console: Console, report: CalibrationReport) -> None:
+    say(
+        console,
+        f"{report.generation}: {report.model}, quantised with {plural(report.segments, 'segment')} of"
+        f" {plural(report.recordings, 'recording')} in {report.seconds:,.0f} s.",
+    )
+    say(
+        console,
+        f"Against float, on {plural(report.compared_speakers, 'other speaker')}: cosine of a segment"
+        f" {report.lowest_segment:.4f} at the lowest, {report.median_segment:.4f} at the median; of a speaker"
+        f" {report.lowest_speaker:.4f} at the lowest.",
+    )
+    _notes(console, report.notices)
+    for skipped in report.skipped:
+        say(console, f"left out: {skipped}")
+    say(console, f"It is in {report.folder}. Carry that folder to every machine that extracts for {report.generation}.")
 
 
 def _show_fetched(console: Console, one: FetchedModel) -> None:

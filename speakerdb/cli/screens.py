@@ -47,6 +47,8 @@ def show_status(console: Console, status: Status) -> None:
     show_current(console, status.current)
     for name, pace in status.pace.items():
         say(console, f"pace {name}: {pace_text(pace)}")
+    for name, told in status.backends.items():
+        say(console, f"computed {name}: {told}")
     for wait in status.waiting:
         say(console, f"waiting {waiting_text(wait)}")
     view = status.migration

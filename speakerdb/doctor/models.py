@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from speakerdb.models import hub
 from speakerdb.models.hub import HUB, Attempt
 from speakerdb.models.manage import Models
+from speakerdb.models.telling import backend_of
 from speakerdb.reports.mending import DoctorCheck, Finding, ModelView
 from speakerdb.settings import TOKEN_VARIABLES, Settings
 
@@ -69,6 +70,17 @@ def _elsewhere(
         title, "warn", f"{missing} yet; the hub would give it{size}",
         f"`speakerdb models fetch --generation {view.generation}`; else it is fetched when it is first needed.",
     )  # fmt: skip
+
+
+def check_backends(settings: Settings, needed: frozenset[str]) -> Iterator[DoctorCheck]:
+    """What computes each generation's vectors here, and why. What is wrong fails for those in `needed`."""
+    for name, generation in settings.known_generations().items():
+        view = backend_of(settings, generation)
+        if view.ready:
+            yield DoctorCheck(f"back end {name}", "pass", str(view))
+        else:
+            finding: Finding = "fail" if name in needed else "warn"
+            yield DoctorCheck(f"back end {name}", finding, view.why, view.next_step)
 
 
 def check_token() -> Iterator[DoctorCheck]:

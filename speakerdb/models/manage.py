@@ -22,8 +22,10 @@ from speakerdb.errors import (
 from speakerdb.generations import TERMS
 from speakerdb.models import bundle, hub
 from speakerdb.models.hub import CACHE, HUB, STORE, Attempt, Outcome
+from speakerdb.models.networks import Networks
 from speakerdb.models.sources import Checkpoint, checked, load_first, locate, refusal
 from speakerdb.models.store import ModelStore, StoredModel
+from speakerdb.models.telling import backend_of
 from speakerdb.reports.mending import (
     ClearReport,
     CopyProgress,
@@ -43,7 +45,7 @@ from speakerdb.types import Generation
 
 NO_WEIGHTS = ("spectral",)
 """Families that compute without a checkpoint."""
-PACKAGES = ("torch", "torchaudio", "pyannote.audio", "numpy", "av", "huggingface_hub")
+PACKAGES = ("torch", "torchaudio", "pyannote.audio", "openvino", "nncf", "numpy", "av", "huggingface_hub")
 
 
 def versions() -> dict[str, str]:
@@ -61,6 +63,7 @@ class Models:
     """The models that some settings name. Only `fetch`, and `verify` with `repair`, may use the network."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._generations = settings.known_generations()
         self._offline = settings.models.offline
         self.store = ModelStore(settings.models_folder)
@@ -200,7 +203,8 @@ class Models:
         )
 
     def clear(self, names: Sequence[str] = (), *, dry_run: bool = False) -> ClearReport:
-        """Remove models from the store: all, or those of some generations. The hub's cache is left alone, and told of."""
+        """Remove models from the store, with what was converted from them: all, or those of some generations. The hub's cache
+        is left alone, and told of; so are networks that were quantised, because they cannot be made again."""
         chosen = self._named(names)
         wanted = set(self.store.folders())
         if names:
@@ -210,12 +214,14 @@ class Models:
             self._kept(known[sha]) if sha in known else KeptModel("unreadable manifest", None, sha, 0, None, ())
             for sha in sorted(wanted)
         ]
-        freed = 0 if dry_run else sum(self.store.remove(sha) for sha in sorted(wanted))
+        networks = Networks(self.store.folder, versions()["openvino"])
+        converted = sum(networks.size(sha) for sha in wanted)
+        freed = 0 if dry_run else sum(self.store.remove(sha) + networks.remove(sha) for sha in sorted(wanted))
         caches = {g.model.id: hub.cache_folder(g.model.id) for g in chosen if g.model.family not in NO_WEIGHTS}
         return ClearReport(
             str(self.store.folder),
             tuple(removed),
-            sum(model.size for model in removed) if dry_run else freed,
+            sum(model.size for model in removed) + converted if dry_run else freed,
             {str(folder): _size_of(folder) for folder in caches.values() if folder.is_dir()},
             dry_run,
         )
@@ -233,6 +239,7 @@ class Models:
         spec = generation.model
         weights = spec.family not in NO_WEIGHTS
         terms = TERMS.get(spec.id)
+        computed = backend_of(self._settings, generation)
         return ModelView(
             generation=generation.name,
             id=spec.id,
@@ -245,6 +252,8 @@ class Models:
             page=hub.page_of(spec.id) if weights and HUB in spec.sources else None,
             pinned=spec.sha256,
             places=tuple(places),
+            backend=computed.backend,
+            why=computed.why,
         )
 
     def _sources(self, generation: Generation) -> list[str]:

@@ -85,6 +85,14 @@ class Networks:
         """A generation's quantised network; None where there is none, or a damaged one (logged)."""
         return self._read(self.quantised_place(generation, checkpoint), checkpoint, "int8")
 
+    def quantised(self, generation: str, checkpoint: str) -> About | None:
+        """What a generation's quantised network says of itself; its files are not read. None where there is none."""
+        try:
+            about = _about(_manifest(self.quantised_place(generation, checkpoint)))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # reading it says what is wrong
+        return about
+
     def put(self, network: Network, generation: str | None = None) -> Path:
         """Keep a network (a quantised one: of a generation); what was in its place, damaged or not, is replaced.
 
@@ -133,15 +141,19 @@ class Networks:
 
 def _checked(place: Path, checkpoint: str, arithmetic: str) -> Network:
     """The network of a folder. `OSError`, or `ValueError`, `KeyError` or `TypeError` where it is not what it must be."""
-    if (place / MANIFEST).stat().st_size > MAX_MANIFEST_BYTES:
-        raise ValueError("its manifest is too large")
-    manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+    manifest = _manifest(place)
     network = Network(_about(manifest), (place / GRAPH).read_bytes(), (place / WEIGHTS).read_bytes())
     if network.about.checkpoint != checkpoint or network.about.arithmetic != arithmetic:
         raise ValueError("it is another checkpoint's, or of another arithmetic")
     if manifest["files"] != {GRAPH: _sum(network.graph), WEIGHTS: _sum(network.weights)}:
         raise ValueError("its files do not have their checksums")
     return network
+
+
+def _manifest(place: Path) -> Any:
+    if (place / MANIFEST).stat().st_size > MAX_MANIFEST_BYTES:
+        raise ValueError("its manifest is too large")
+    return json.loads((place / MANIFEST).read_text(encoding="utf-8"))
 
 
 def size_of(folder: Path) -> int:

@@ -14,21 +14,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from speakerdb.errors import ExtractionError
+from speakerdb.errors import ConfigurationError, ExtractionError
 from speakerdb.models._openvino import import_nncf, import_openvino
 from speakerdb.models.converting import files_of
 from speakerdb.models.networks import Network
 from speakerdb.models.openvino import OpenVinoEmbedder
 from speakerdb.types import FloatArray
 
-logger = logging.getLogger(__name__)
+ARCHITECTURES = ("WeSpeakerResNet34",)
+"""Those whose vectors stay near. XVectorSincNet's do not: cosines of 0.81 to 0.97, with its first layers left out of it, too."""
 
 
 def quantise(network: Network, segments: Sequence[FloatArray], stated: Mapping[str, Any]) -> Network:
     """The network with weights and activations in int8, calibrated on `segments`; `stated` goes into its manifest.
 
-    `ConfigurationError` where NNCF is not installed, `ExtractionError` where it fails.
+    `ConfigurationError` where NNCF is not installed, and for an architecture that is not quantised; `ExtractionError` where it
+    fails.
     """
+    if network.about.architecture not in ARCHITECTURES:
+        raise ConfigurationError(
+            f"{network.about.architecture} cannot be quantised: its vectors would move too far.",
+            hint=f"Choose a float recipe for it, spread-30 or spread-60. int8 is for {ARCHITECTURES[0]}.",
+        )
     nncf, openvino = import_nncf(), import_openvino()
     inputs = OpenVinoEmbedder(network, model_id="float").inputs
     graph = openvino.Core().read_model(model=network.graph, weights=network.weights)
@@ -36,7 +43,12 @@ def quantise(network: Network, segments: Sequence[FloatArray], stated: Mapping[s
         # It tells how far it is on standard output, which is the command's answer.
         with contextlib.redirect_stdout(io.StringIO()):
             nncf.set_log_level(logging.ERROR)
-            made = nncf.quantize(graph, nncf.Dataset([inputs(each) for each in segments]), subset_size=len(segments))
+            made = nncf.quantize(
+                graph,
+                nncf.Dataset([inputs(each) for each in segments]),
+                subset_size=len(segments),
+                ignored_scope=nncf.IgnoredScope(names=_ends(graph)),
+            )
     except MemoryError:
         raise  # it says nothing about the network
     except Exception as error:
@@ -44,3 +56,13 @@ def quantise(network: Network, segments: Sequence[FloatArray], stated: Mapping[s
         raise ExtractionError(f"The network could not be quantised ({type(error).__name__}: {error}).") from error
     about = replace(network.about, arithmetic="int8", calibration=dict(stated))
     return Network(about, *files_of(made))
+
+
+def _ends(graph: Any) -> list[str]:
+    """The first convolution and the last layer, which stay in float: on real speech that raised the lowest cosine of a segment
+    from 0.984 to 0.987, and took no time that could be measured."""
+    names: dict[str, list[str]] = {"Convolution": [], "MatMul": []}
+    for operation in graph.get_ordered_ops():
+        if operation.get_type_name() in names:
+            names[operation.get_type_name()].append(operation.get_friendly_name())
+    return [names["Convolution"][0], names["MatMul"][-1]]

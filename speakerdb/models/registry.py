@@ -10,6 +10,8 @@ from types import MappingProxyType
 from speakerdb.errors import ConfigurationError
 from speakerdb.models.backends import Builder, Built, How, check
 from speakerdb.models.hub import CACHE, HUB, STORE, Attempt, old_cache_notice
+from speakerdb.models.networks import Network
+from speakerdb.models.openvino import OpenVinoEmbedder
 from speakerdb.models.port import Embedder
 from speakerdb.models.sources import Checkpoint, load_first
 from speakerdb.models.spectral import SpectralEmbedder
@@ -93,6 +95,51 @@ def load_embedder(
     arithmetic = (recipe or Recipe()).arithmetic
     how = How(backend, arithmetic, generation, device, half, telemetry, folder)
     return load(spec, how, _Where(allow_unknown, offline, None if folder is None else ModelStore(folder)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FloatNetwork:
+    """A converted network with an embedder of it, and where its checkpoint came from."""
+
+    network: Network
+    embedder: Embedder
+    description: str
+
+    @property
+    def sample_rate(self) -> int:
+        return self.embedder.sample_rate
+
+    @property
+    def min_samples(self) -> int:
+        return self.embedder.min_samples
+
+
+def float_network(
+    spec: ModelSpec,
+    *,
+    allow_unknown: bool = False,
+    telemetry: bool = False,
+    offline: bool = False,
+    folder: Path | None = None,
+) -> FloatNetwork:
+    """The network of a definition, converted for OpenVINO, in float32: what is quantised. Raises what `load_embedder` does;
+    `ConfigurationError` for a family that has no network."""
+    if spec.family != "pyannote":
+        raise ConfigurationError(
+            f"A model of the family {spec.family!r} has no network to quantise.",
+            hint="Choose the recipe spread-30 or spread-60 for it.",
+        )
+    how = How("openvino", "float", "", "cpu", False, telemetry, folder)
+    store = None if folder is None else ModelStore(folder)
+
+    def build(checkpoint: Checkpoint) -> FloatNetwork:
+        name = _name(spec, checkpoint)
+        network = Builder(checkpoint, spec, name, how).network
+        return FloatNetwork(
+            network, OpenVinoEmbedder(network, model_id=name), f"{name}, sha256 {checkpoint.sha256[:8]}…"
+        )
+
+    return load_first(spec, build, allow_unknown=allow_unknown, store=store, offline=offline)[0]
 
 
 def _load_spectral(spec: ModelSpec, how: How, where: _Where) -> LoadedModel:

@@ -347,6 +347,8 @@ class Status:
     waiting: tuple[Waiting, ...] = ()
     preferences: tuple[PreferenceView, ...] = ()
     """Where an operator prefers another generation than the alias names, and what becomes of that."""
+    backends: Mapping[str, str] = field(default_factory=dict)
+    """What computes the vectors of each live generation on this machine, and why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,10 @@ class ModelView:
     pinned: str | None
     """The SHA-256 that its checkpoint must have; None: none is pinned."""
     places: tuple[ModelPlace, ...]
+    backend: str | None = None
+    """What computes its vectors on this machine: torch, openvino, openvino-int8 or spectral; None: not known yet."""
+    why: str = ""
+    """Why that one, with numbers where it was measured."""
 
     @property
     def usable(self) -> bool:

@@ -140,6 +140,7 @@ ELSEWHERE = {
     "models fetch": "tests/models, with a hub that is not one",
     "models pack": "tests/models",
     "models install": "tests/models",
+    "models calibrate": "tests/models, with a network that can be quantised",
     "serve": "tests/serve, until it is told to end",
 }
 """Verbs that need torch, a hub, or an index of somebody else's, and where they are run."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from speakerdb import media
+from speakerdb.cli.show import work_text
 from speakerdb.errors import MediaMissing, ModelUnavailable
 from speakerdb.extraction import Extracted, Task, extract
 from speakerdb.extraction.extract import Loader, Together, extract_together
@@ -18,6 +19,7 @@ from speakerdb.extraction.shelf import Shelf
 from speakerdb.metrics import Metrics
 from speakerdb.models.registry import LoadedModel
 from speakerdb.reports import WorkEvent, as_json
+from speakerdb.reports.work import COUNTED, Work
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import fake_settings
 from speakerdb.types import Embedding, Generation, Unembeddable
@@ -190,3 +192,21 @@ def test_models_that_do_not_fit_are_said_so_and_one_generation_is_done(
 
 def replace_load(given: Task, load: Callable[[Generation], LoadedModel]) -> Task:
     return replace(given, load=load)
+
+
+def test_what_a_person_reads_of_it() -> None:
+    work = Work(
+        forwards=1204, embedded_seconds=3600.0, decoded_seconds=3720.0, decode_time=4.0, network_time=44.0, load_time=2.5,
+        total_time=50.0, loads=1,
+    )  # fmt: skip
+    assert work_text(work) == (
+        "1,204 segments through the network, 1:00:00 of speech (1:02:00 decoded); workers were busy for 50.0 s, network 88 %,"
+        " decoding 8 %, 1 model loaded in 2.5 s."
+    )
+    assert work + Work(total_time=50.0) == replace_work(work, total_time=100.0)
+    assert (work + Work(total_time=50.0)).network_share == 0.44
+    assert Work().network_share == 0.0
+
+
+def replace_work(work: Work, **changes: float) -> Work:
+    return Work(**{name: changes.get(name, getattr(work, name)) for name in COUNTED})

@@ -10,7 +10,7 @@ import numpy as np
 from speakerdb.core.channels import FRAME_SECONDS, Levels, channel_turns, levels, same_sound
 from speakerdb.diarizers.port import NO_HINTS, Diarization, DiarizationProgress, Hints, OnArtifact, OnDiarization
 from speakerdb.diarizers.sound import Sound
-from speakerdb.errors import InvalidInput
+from speakerdb.errors import InvalidInput, TooFewVoices
 
 SAMPLE_RATE = 8000
 """Enough for levels of speech, and half the work."""
@@ -40,10 +40,14 @@ class ChannelsAsSpeakers:
                 f"{sound.name} has {count} channel{'' if count == 1 else 's'}; channels as speakers needs 2 to {MOST_CHANNELS}.",
                 hint="Diarize it without `--channels as-speakers`.",
             )
-        if hints.least > count or (hints.most or count) < count:
-            raise InvalidInput(
-                f"{sound.name} has {count} channels, which is another number of speakers than asked for."
+        if hints.least > count:
+            raise TooFewVoices(
+                f"{hints.least} speakers were asked for, and {sound.name} has {count} channels.",
+                asked=hints.least,
+                usable=count,
             )
+        if (hints.most or count) < count:
+            raise InvalidInput(f"{sound.name} has {count} channels, which are more speakers than were asked for.")
         heard: list[Levels] = []
         seconds = 0.0
         for channel in range(count):

@@ -37,7 +37,8 @@ class TurnsFile:
         the hints ask for."""
         begun = time.perf_counter()
         seconds = sound.seconds()
-        turns = validate(self._turns_of(sound), seconds)
+        given = tuple(self._turns_of(sound))
+        turns = validate(given, seconds) if given else ()
         found = len({turn.speaker for turn in turns})
         if found and found < hints.least:
             raise TooFewVoices(

@@ -132,6 +132,7 @@ class PyannoteDiarizer:
                     on_artifact=on_artifact,
                 )
                 whole.add(window, self._listen(window, sound.name, watch), self.sample_rate)
+                del window  # before the next one is made
             return whole.diarization(self, hints)
 
     def _timed(self, sound: Sound, timing: dict[str, float], on_progress: OnDiarization | None) -> Iterator[Window]:
@@ -147,10 +148,12 @@ class PyannoteDiarizer:
             timing[DECODING] = timing.get(DECODING, 0.0) + time.perf_counter() - begun
             if window is None:
                 return
+            last = window.last
             yield window
-            number += 1
-            if window.last:
+            if last:
                 return
+            number += 1
+            del window  # before the next one is made
 
     def _listen(self, window: Window, name: str, watch: Callable[[], Watch]) -> _Listened:
         """One window through the pipeline; what fails on a GPU with smaller batches, then on the processor."""
@@ -240,7 +243,9 @@ class _Whole:
             cut = (start + self._end) / 2 if self._scores else start
             self.joined.add(Heard(start, end, turns, only, listened.voices))
             if listened.scores is not None:
-                self._scores = [*(_until(each, cut) for each in self._scores), _from(listened.scores, cut)]
+                own = listened.scores
+                own = OverlapScores(start + own.start, own.step, own.values)
+                self._scores = [*(_until(each, cut) for each in self._scores), _from(own, cut)]
         self._end = end
         for step, seconds in listened.timing.items():
             self.timing[step] = self.timing.get(step, 0.0) + seconds

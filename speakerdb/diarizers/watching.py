@@ -49,6 +49,7 @@ class Watch:
         self._window, self._windows, self._start = window, windows, start
         self._on_progress, self._on_artifact = on_progress, on_artifact
         self._since = time.perf_counter()
+        self._totals: dict[str, int] = {}
         self._together: list[npt.NDArray[np.float32]] = []
 
     def hook(
@@ -64,7 +65,7 @@ class Watch:
         self.timing[step] = self.timing.get(step, 0.0) + now - self._since
         self._since = now
         if self._on_progress is not None:
-            of = total or 1
+            of = self._totals.setdefault(step, total or 1)
             done = of if completed is None else min(completed, of)
             self._on_progress(DiarizationProgress(step, done, of, self._window, self._windows))
         if artifact is not None and total is None and self._on_artifact is not None:
@@ -122,7 +123,7 @@ class Watch:
             clustering.__dict__.pop("filter_embeddings", None)
 
     def scores(self, pipeline: Any) -> OverlapScores | None:
-        """The probability that at least two talk, a frame: the mean over the chunks that it lies in."""
+        """The probability that at least two talk, a frame, in seconds of the window: the mean over the chunks it lies in."""
         if not self._together:
             return None
         from pyannote.audio import Inference
@@ -137,7 +138,7 @@ class Watch:
         )
         frames = joined.sliding_window
         # A frame of pyannote's is longer than its step; its middle says where it is.
-        start = self._start + frames.start + (frames.duration - frames.step) / 2
+        start = frames.start + (frames.duration - frames.step) / 2
         return OverlapScores(
             float(start), float(frames.step), array("f", np.ascontiguousarray(joined.data[:, 0], np.float32).tobytes())
         )

@@ -130,7 +130,7 @@ def ask(spec: ModelSpec, *, file: str = CHECKPOINT_FILE) -> int | Attempt:
 
 
 def download(spec: ModelSpec, *, force: bool = False, file: str = CHECKPOINT_FILE) -> Path | Attempt:
-    """The checkpoint (or another file beside it), fetched into the hub's cache if it is not there (or in any case with `force`)."""
+    """The checkpoint (or another file beside it), fetched into the hub's cache if it is not there, or with `force` anyway."""
     # Asking first, with one try and a time limit, tells why the hub refuses; a download that fails says "offline" for
     # most reasons, and only after half a minute of retries.
     answer = ask(spec, file=file)

@@ -70,7 +70,7 @@ _stated = vectors.expected.add_columns(
     embeddings.c.entity_id.label("known"),
 )
 _after = _stated.where(projections.c.entity_id > sa.bindparam("after"))
-_STREAMED, _MARKS = 2000, 10_000
+_STREAMED, _MARKS = 2000, 4000
 _by_id = _stated.where(projections.c.entity_id.in_(sa.bindparam("ids", expanding=True)))
 
 

@@ -18,8 +18,7 @@ Found = TypeVar("Found")
 
 _PAGE_BYTES = 4_000_000
 _SMALLEST_PAGE, _LARGEST_PAGE = 100, 4000
-_MARKS_A_PAGE = 10_000
-"""The most that an index gives at once (`index.max_result_window`) unless somebody raised it."""
+_MARKS_A_PAGE = 4000
 _KEEP_ALIVE = "5m"
 
 

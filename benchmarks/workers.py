@@ -46,7 +46,7 @@ def shared(folder: Path, recordings: int, rounds: int, *, backend: str, device: 
     for n in range(rounds):
         for way in ways if n % 2 else ways[::-1]:
             place = folder / f"{n}-{way[0]}-{way[1]}"
-            taken, share = _drained(place, talk, recordings, ProcessExecutor(way[0], depth=way[1]), backend, device)
+            taken, share = _drained(place, talk, recordings, way, backend, device)
             say(f"{way[0]} workers, {way[1]} in each: {taken:.2f} s")
             if taken < best[way]:
                 best[way], network[way] = taken, share
@@ -60,7 +60,7 @@ def shared(folder: Path, recordings: int, rounds: int, *, backend: str, device: 
 
 
 def _drained(
-    folder: Path, talk: Talk, recordings: int, executor: ProcessExecutor, backend: str, device: str
+    folder: Path, talk: Talk, recordings: int, way: tuple[int, int], backend: str, device: str
 ) -> tuple[float, float]:
     """Seconds from a warm start to the last commit, and the network's share of the workers' time."""
     checksum, name = next((sha, name) for sha, name in STAND_INS.items() if name == CHECKPOINT.name)
@@ -69,13 +69,12 @@ def _drained(
         serving="v4",
         device=device,
         disk_floor_mb=0,
-        workers=executor.width,
+        workers=way[0],
         extractor={"backend": backend},  # type: ignore[arg-type]
         generations={"v4": GenerationSettings(model=f"standin/{name}", sources=(str(CHECKPOINT),), sha256=checksum)},
     )
-    with SpeakerDB.open(settings, executor=executor) as db:
-        db.extraction._workers = None  # the executor is as it was made
-        _work(db, talk, 2 * executor.width, "warm")
+    with SpeakerDB.open(settings, executor=ProcessExecutor(way[0], depth=way[1])) as db:
+        _work(db, talk, way[0], "warm")  # one for each, which loads the model
         begun = time.perf_counter()
         share = _work(db, talk, recordings, "measured")
         return time.perf_counter() - begun, share

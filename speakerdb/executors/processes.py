@@ -137,10 +137,15 @@ class ProcessExecutor:
     def release(self, worker: _Worker) -> None:
         """End a process that has nothing to do, if it is to leave or there are more than there should be."""
         with self._lock:
-            stay = sum(not each.leaving for each in self._workers) <= self._count
-            if not worker.jobs and (worker.leaving or not stay) and worker in self._workers:
+            shared = sum(not (each.leaving or each.is_taken) for each in self._workers)
+            if not worker.jobs and (worker.leaving or shared > self._count) and worker in self._workers:
                 self._workers.remove(worker)
                 worker.process.kill()
+
+    def overdue(self, worker: _Worker) -> bool:
+        """Whether the first of its tasks has taken too long."""
+        with self._lock:
+            return worker.is_overdue()
 
     def lost(self, worker: _Worker, how: str) -> list[_Job]:
         """A process is there no more, and these tasks with it; `how` is "" where it was ended by us."""
@@ -219,7 +224,8 @@ class _Worker:
         jobs, self.jobs = list(self.jobs.values()), {}
         return jobs
 
-    def _overdue(self) -> bool:
+    def is_overdue(self) -> bool:
+        """Whether the first of its tasks has taken too long."""
         first = next(iter(self.jobs.values()), None)
         if first is None or first.timeout is None:
             return False
@@ -246,14 +252,14 @@ class _Worker:
                 self._answered(answer)
             elif ready:
                 break
-            else:
-                late = self._overdue()
+            late = self._pool.overdue(self)
         if late:
             jobs = self._pool.lost(self, "")
             self.process.kill()
             _joined(self.process)
-            for job, error in zip(jobs, _late(len(jobs)), strict=True):
-                job.future.set_exception(error)
+            for n, job in enumerate(jobs):
+                beside = Interrupted("It was ended with another task in its process.")
+                job.future.set_exception(beside if n else Overdue("It took too long."))
         else:
             how = _how_it_ended(_joined(self.process))
             self.process.kill()  # if it only said so
@@ -286,12 +292,6 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _late(count: int) -> list[Exception]:
-    """For the first of a process's tasks, and for the others."""
-    others = [Interrupted("It was ended with another task in its process.") for _ in range(count - 1)]
-    return [Overdue("It took too long."), *others]
 
 
 def _joined(process: SpawnProcess) -> int | None:

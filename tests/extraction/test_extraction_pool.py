@@ -143,6 +143,18 @@ def test_the_time_of_one_begins_when_those_before_it_are_done(tmp_path: Path, po
     assert isinstance(second.exception(PATIENCE), Overdue)
 
 
+def test_what_hangs_is_ended_however_busy_the_others_in_its_process_are(
+    tmp_path: Path, pool: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process is looked at when it says something, not only when it has said nothing for a while."""
+    monkeypatch.setattr(processes, "LOOK_SECONDS", PATIENCE)
+    endless = pool.submit(waits, tmp_path / "a", timeout=0.1)
+    deadline = time.monotonic() + PATIENCE / 2
+    while not endless.done() and time.monotonic() < deadline:
+        wait([pool.submit(environment, None)], PATIENCE)
+    assert isinstance(endless.exception(0), Overdue)
+
+
 def test_one_that_is_to_be_alone_gets_a_process_beside_the_others_which_then_goes(
     tmp_path: Path, pool: ProcessExecutor
 ) -> None:
@@ -158,6 +170,15 @@ def test_one_that_is_to_be_alone_gets_a_process_beside_the_others_which_then_goe
     assert len(pool.processes) == 1
     go(a, c)
     assert ordinary.result(PATIENCE) == another.result(PATIENCE) != pid
+
+    alone = pool.submit(waits, tmp_path / "d", alone=True)
+    ordinary = pool.submit(waits, tmp_path / "e")
+    until_there(tmp_path / "d", tmp_path / "e")
+    go(tmp_path / "e")
+    stays = ordinary.result(PATIENCE)
+    assert {process.pid for process in pool.processes} > {stays}, "it has nothing to do, and is not one too many"
+    go(tmp_path / "d")
+    assert stays != alone.result(PATIENCE)
 
 
 def test_an_answer_that_cannot_be_sent_or_read_costs_itself_only(pool: ProcessExecutor) -> None:

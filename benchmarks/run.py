@@ -11,6 +11,7 @@ from opensearchpy import OpenSearch
 
 from benchmarks import (
     bringing,
+    diarizing,
     extracting,
     nearest,
     opening,
@@ -105,6 +106,9 @@ def run(
     if "extraction" in parts:
         about["extraction"], measured = extracting.extraction(folder / "extraction", sizes.extraction, device)
         rows += measured
+    if "diarization" in parts:
+        seconds, step, rounds = (15.0, 0.5, 1) if quick else (30.0, 0.1, 3)
+        rows += diarizing.diarization(folder / "diarization", seconds=seconds, step=step, rounds=rounds)
     if "serving" in parts:
         (folder / "serving").mkdir()
         rows += serving.serving(folder / "serving", sizes.serving)

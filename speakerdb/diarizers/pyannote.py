@@ -361,10 +361,14 @@ def _together(scores: list[OverlapScores]) -> OverlapScores | None:
     first = scores[0]
     ends = max(each.start + len(each.values) * each.step for each in scores)
     values = np.zeros(round((ends - first.start) / first.step), np.float32)
+    filled = 0
     for each in scores:
         at = round((each.start - first.start) / first.step)
         part = np.asarray(each.values, np.float32)[: max(0, len(values) - at)]
         values[at : at + len(part)] = part
+        if 0 < filled < at:  # a frame between the two, by rounding
+            values[filled:at] = values[filled - 1]
+        filled = at + len(part)
     return OverlapScores(first.start, first.step, array("f", values.tobytes()))
 
 

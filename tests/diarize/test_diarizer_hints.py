@@ -88,14 +88,17 @@ def test_nothing_is_printed_and_nothing_warned_of(
 def test_windows_of_the_real_pipeline_are_joined(
     load: Callable[..., PyannoteDiarizer], shared: PyannoteDiarizer
 ) -> None:
-    before, shared.limits = shared.limits, Limits(12.0, 4.0)
+    before, shared.limits = shared.limits, Limits(10.0, 4.0)
     try:
-        found = shared.diarize(heard([(1, 5), (2, 5), (1, 6), (2, 3)]))
+        found = shared.diarize(heard([(1, 5), (2, 5), (1, 5)]))
     finally:
         shared.limits = before
     assert found.windows == 2
-    assert 2 <= len(found.speakers) <= 3
-    assert found.seconds == pytest.approx(19.0)
+    assert len(found.speakers) >= 2
+    assert set(found.embeddings) == set(found.speakers)
+    assert found.turns[0].start < 1
+    assert found.turns[-1].end > 14
+    assert found.seconds == pytest.approx(15.0)
     assert found.overlap_scores is not None
     assert all(math.isfinite(value) for value in found.overlap_scores.values)
     assert set(found.timing) >= {"decoding", "segmentation", "embeddings", "joining"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from array import array
 from collections.abc import Iterator
 from itertools import pairwise
 from types import SimpleNamespace
@@ -152,7 +153,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> None:
                 label = f"L{int(samples[start])}"
                 turns.append(Turn(start / RATE, end / RATE, label))
                 voices[label] = {1: ADA, 2: EVE}[int(samples[start])]
-        scores = OverlapScores(0.01, 0.02, [0.5] * (len(samples) // 20))
+        scores = OverlapScores(0.01, 0.02, array("f", [0.5]) * (len(samples) // 20))
         watch.timing["segmentation"] = 1.0
         return _Listened(tuple(turns), tuple(turns), voices, scores, watch.timing)
 

@@ -100,7 +100,7 @@ def _recording(folder: Path, name: str, parts: list[tuple[str, float, float]]) -
 
 
 def furnish(folder: Path, standin_models: Path) -> None:
-    """What a reader has: two recordings with turns, a clip, a checkpoint."""
+    """What a reader has: two recordings with turns, a clip, a checkpoint, a diarization pipeline in a folder."""
     low, high, third = 110.0, 200.0, 150.0
     _recording(folder, "interview.mp3", [("SPEAKER_00", low, 8), ("SPEAKER_01", high, 8), ("SPEAKER_00", low, 7)])
     _recording(folder, "panel.mp3", [("SPEAKER_00", high, 8), ("SPEAKER_01", low, 8), ("SPEAKER_02", third, 7)])
@@ -108,6 +108,16 @@ def furnish(folder: Path, standin_models: Path) -> None:
     mine = folder / "checkpoints" / "mine"
     mine.mkdir(parents=True)
     shutil.copy(standin_models / "standin-wespeaker-resnet34" / "pytorch_model.bin", mine)
+    pipeline, standin = folder / "pipelines" / "community-1", standin_models / "standin-diarization"
+    pipeline.mkdir(parents=True)
+    for name in ("segmentation", "plda"):
+        (pipeline / name).symlink_to(standin / name)
+    (pipeline / "embedding").symlink_to(standin_models / "standin-wespeaker-resnet34")
+    config = (standin / "config.yaml").read_text(encoding="utf-8")
+    config = config.replace("$model/../standin-wespeaker-resnet34", "$model/embedding")
+    # Fewer chunks than the stand-in's own: the commands are the point here.
+    config = config.replace("segmentation_step: 0.2", "segmentation_step: 0.5")
+    (pipeline / "config.yaml").write_text(config, encoding="utf-8")
 
 
 def stage(page: Page) -> str | None:

@@ -63,6 +63,8 @@ class Day:
         yield "speakers split", lambda: [self.speaker(), "--turns", "1"], 0
         yield "undo", lambda: ["--yes"], 0
         yield "work", nothing, 0
+        yield "diarize", self._given_turns, 0
+        yield "diarize evaluate", lambda: [self.media / "talk01.rttm", self.cli.folder / "turns" / "talk01.rttm"], 0
         yield "explain", lambda: [self.speaker()], 0
         yield "explain", lambda: [self.recording("talk01")], 0
         yield "plot", lambda: ["speech", "--out", self.cli.folder / "speech.svg"], 0
@@ -115,6 +117,11 @@ class Day:
         yield "models verify", nothing, 0
         yield "models clear", lambda: ["--yes"], 0
         yield "support-bundle", lambda: ["--out", self.cli.folder / "bundle.zip"], 0
+
+    def _given_turns(self) -> Words:
+        """Without a network: the turns are there, and are written in another form."""
+        wanted = ["--output-dir", self.cli.folder / "turns", "--format", "rttm,serialized", "--timing"]
+        return [self.media / "talk01.wav", self.media / "talk00.wav", "--turns", self.media, *wanted]
 
     def _moved(self) -> Path:
         new = self.cli.folder / "moved"

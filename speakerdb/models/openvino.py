@@ -60,6 +60,8 @@ class OpenVinoEmbedder:
             "INFERENCE_PRECISION_HINT": self.plan.precision,
             # Several workers would each be bound to the same first cores.
             "ENABLE_CPU_PINNING": False,
+            # It would keep what it compiled for every length there ever was: 0.3 MB each, and no faster for it.
+            "CPU_RUNTIME_CACHE_CAPACITY": 0,
         }
         try:
             core = openvino.Core()

@@ -54,7 +54,7 @@ def network_v4(standin_v4: ModelSpec, open_v4: LoadedModel, models_folder: Path)
 @pytest.fixture(scope="session")
 def quantised(network_v4: Network) -> Network:
     """With a few short made-up voices: what it is close to is another test's matter."""
-    return quantise(network_v4, [voice(number, 1.0) for number in range(10)], {"segments": 10, "made_at": "2026-11-28"})
+    return quantise(network_v4, [voice(number, 0.7) for number in range(6)], {"segments": 6})
 
 
 @pytest.fixture
@@ -277,7 +277,8 @@ class TestCalibrate:
             'executor = "inline"\ndevice = "cpu"\ndisk_floor_mb = 0\n[extractor]\nbackend = "auto"\n'
             f'[models]\nfolder = "{settings.models_folder}"\n' + "".join(tables)
         )
-        base = ["--config", str(config), "--data-dir", str(settings.data_dir), "models"]
+        monkeypatch.setenv("SPEAKERDB_CONFIG", str(config))  # `--config` would stay for the tests after this one
+        base = ["--data-dir", str(settings.data_dir), "models"]
         assert main([*base, "calibrate", "v4", "--segments", "10"]) == 0
         told = capsys.readouterr().out
         assert "quantised with 10 segments" in told

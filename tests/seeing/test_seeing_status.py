@@ -347,6 +347,7 @@ def test_the_screen_and_the_document_say_the_same(
     assert set(found) == {
         "serving", "index", "live", "libraries", "recordings", "speakers", "profiles", "progress", "migration",
         "leases", "problems", "data_dir", "database", "current", "pace", "waiting", "preferences",
+        "backends",
     }  # fmt: skip
     assert set(found["problems"][0]) == {"code", "severity", "message", "command", "count", "generation"}
     assert set(found["waiting"][0]) == {"generation", "recordings", "reason", "message", "command"}

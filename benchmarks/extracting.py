@@ -95,6 +95,7 @@ def rows(found: dict[str, Any], cold: dict[str, dict[str, float]], sizes: Extrac
         result.append(row(f"{what}, {name}, warm", seconds, "s", at_most=goal))
         result.append(row(f"{what}, {name}, cold", cold[name]["seconds"], "s"))
         result.append(row(f"loading the model, {name}", cold[name]["load"], "s"))
+        result.append(row(f"peak memory of a process that extracts, {name}", cold[name]["memory"], "MiB"))
         share = median([each["network"] / each["seconds"] for each in way["rounds"]])
         result.append(row(f"the network's share of it, {name}", share, "of the time", at_least=GOAL_NETWORK_SHARE))
         decoding = median([each["decode"] / each["seconds"] for each in way["rounds"]])
@@ -117,7 +118,6 @@ def rows(found: dict[str, Any], cold: dict[str, dict[str, float]], sizes: Extrac
     result += _linear(found["runs"])
     for name, each in found["one_more"].items():
         result.append(row(f"one more speaker, {name}", each["seconds"], "s"))
-    result.append(row("peak memory of the process that extracts", found["memory"], "MiB"))
     return result
 
 

@@ -75,7 +75,6 @@ def measure(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
         "about": about(device, talk, kept),
         "ways": kept,
         "others": {name: asdict(effort) for name, effort in efforts.items()},
-        "memory": resident("VmHWM"),
         "lengths": by_length(folder, best, asked["lengths"], rounds),
         "runs": by_count(folder, best, asked["recordings"]),
         "one_more": one_more(folder, best, talk, asked["people"], rounds),
@@ -83,11 +82,12 @@ def measure(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def cold(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """One extraction in a process that was started for it: seconds from its start to centroids, and of loading."""
+    """One extraction in a process that was started for it: seconds from its start to centroids, and of loading;
+    its peak of memory in MiB."""
     talk = recording(folder, asked["seconds"])
     (way,) = (each for each in ways(folder / "models", asked["device"], talk) if each.name == asked["way"])
     done = way.extract(talk)
-    return {"seconds": time.perf_counter() - _BEGUN, "load": done.work.load_time}
+    return {"seconds": time.perf_counter() - _BEGUN, "load": done.work.load_time, "memory": resident("VmHWM")}
 
 
 def one(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,18 @@ for _variable in [name for name in os.environ if name.startswith("SPEAKERDB_")]:
     del os.environ[_variable]
 
 LATEST = Path(__file__).resolve().parent / "results" / "latest.json"
-PARTS = ("orchestration", "memory", "intake", "search", "sound", "extraction", "diarization", "serving", "repair", "servers")
+PARTS = (
+    "orchestration",
+    "memory",
+    "intake",
+    "search",
+    "sound",
+    "extraction",
+    "diarization",
+    "serving",
+    "repair",
+    "servers",
+)
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from speakerdb.media import (
     probe,
     waveform_spans,
 )
+from speakerdb.media.reader import _OPTIONS, Reader
 from speakerdb.types import FloatArray, Span, Waveform
 from tests.audio_files import chirps, write, write_long_wav, write_silent_film
 
@@ -169,18 +170,17 @@ def test_the_length_of_half_an_mp3_is_not_the_one_in_its_header(make: Callable[[
 
 def test_reading_begins_only_where_it_is_needed(make: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader keeps no more than a span, whatever lies before it."""
-    import speakerdb.media as media
 
     most = 0
-    keep = media._Reader._keep
+    keep = Reader._keep
 
     def watched(self: Any, frame: Any) -> None:
         nonlocal most
         keep(self, frame)
         most = max(most, sum(len(samples) for _, samples in self.kept))
 
-    monkeypatch.setattr(media._Reader, "_keep", watched)
-    monkeypatch.setattr(media, "_NEAR_SECONDS", 1e9)  # decode through everything
+    monkeypatch.setattr(Reader, "_keep", watched)
+    monkeypatch.setattr("speakerdb.media.reader._NEAR_SECONDS", 1e9)  # decode through everything
     list(decode_spans(make("wav-16k"), [Span(1, 2), Span(27, 28)]))
     assert most < 2 * RATE
 
@@ -194,20 +194,19 @@ def test_the_pictures_of_the_uneven_film_are_uneven(make: Callable[[str], Path])
 
 
 def test_ten_hours_are_read_where_they_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import speakerdb.media as media
 
     sound = chirps(6, RATE)
     path = write_long_wav(tmp_path / "day.wav", 36_000, {3.0: sound, 35_990.0: sound})
     assert probe(path).seconds == pytest.approx(36_000)
     packets = 0
-    advance = media._Reader._advance
+    advance = Reader._advance
 
     def counted(self: Any, strict_from: int | None) -> None:
         nonlocal packets
         packets += 1
         advance(self, strict_from)
 
-    monkeypatch.setattr(media._Reader, "_advance", counted)
+    monkeypatch.setattr(Reader, "_advance", counted)
     for samples in decode_spans(path, [Span(4, 8), Span(35_991, 35_995)]):
         assert close(samples, sound[RATE : 5 * RATE], 1e-3)
     assert packets < 1000
@@ -218,16 +217,15 @@ def test_ten_hours_are_read_where_they_are_needed(tmp_path: Path, monkeypatch: p
 def test_a_file_that_cannot_be_sought_in_is_read_from_its_beginning(
     make: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import speakerdb.media as media
 
     expected = list(decode_spans(make("m4a"), SPANS))
-    seek = media._Reader._seek
+    seek = Reader._seek
 
     def unable(self: Any, position: int) -> None:
         self.seekable = False
         seek(self, position)
 
-    monkeypatch.setattr(media._Reader, "_seek", unable)
+    monkeypatch.setattr(Reader, "_seek", unable)
     for samples, wanted in zip(decode_spans(make("m4a"), SPANS), expected, strict=True):
         assert close(samples, wanted, 1e-4)
 
@@ -457,9 +455,8 @@ def test_even_an_allowed_playlist_could_open_nothing(
     make: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demuxers: str
 ) -> None:
     """The second lock: with the list of demuxers out of the way, FFmpeg's protocols are still off."""
-    import speakerdb.media as media
 
-    monkeypatch.setitem(media._OPTIONS, "format_whitelist", demuxers)
+    monkeypatch.setitem(_OPTIONS, "format_whitelist", demuxers)
     target = tmp_path / "secret.wav"
     target.write_bytes(make("wav-8k").read_bytes())
     with socket.create_server(("127.0.0.1", 0)) as server:

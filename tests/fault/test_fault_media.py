@@ -14,7 +14,7 @@ from audio_files import chirps, write, write_long_wav, write_silent_film
 from fault_kit import CommandLine, everything, make_command_line, rows
 from synthetic_voices import make_library, make_recording, voice, write_settings, write_wav
 
-from speakerdb import media
+from speakerdb.media.reader import Reader
 
 TURNS = '[{"start": 0.0, "end": 1.5, "speaker": "A"}]'
 
@@ -282,9 +282,9 @@ def test_a_file_that_changes_while_it_is_read(
     cli.ok("add", made.path, "--turns", made.path.with_suffix(".rttm"))
     good = make_recording(cli.folder / "media", "good", [("A", 1, 2.0)])
     cli.ok("add", good.path, "--turns", good.path.with_suffix(".rttm"))
-    read, spans = media._Reader.read, 0
+    read, spans = Reader.read, 0
 
-    def watched(self: media._Reader, *args: Any, **more: Any) -> Any:
+    def watched(self: Reader, *args: Any, **more: Any) -> Any:
         nonlocal spans
         found = read(self, *args, **more)
         if self.path == made.path:
@@ -293,7 +293,7 @@ def test_a_file_that_changes_while_it_is_read(
                 happens(made.path)
         return found
 
-    monkeypatch.setattr(media._Reader, "read", watched)
+    monkeypatch.setattr(Reader, "read", watched)
     ran = cli("work")
     assert ran.json["recordings_done"] == 1
     (error,) = ran.json["errors"]

@@ -17,12 +17,12 @@ import pytest
 from fault_kit import rows
 from synthetic_voices import RATE, make_library, voice, write_wav
 
-from speakerdb import media
 from speakerdb.errors import ModelUnavailable
 from speakerdb.executors import Executor, InlineExecutor, ProcessExecutor
 from speakerdb.extraction import Extracted, Task, extract
 from speakerdb.extraction.drain import Extraction
 from speakerdb.extraction.extract import Loader
+from speakerdb.media.reader import Reader
 from speakerdb.models.registry import LoadedModel
 from speakerdb.service import SpeakerDB
 from speakerdb.settings import Settings
@@ -184,9 +184,9 @@ def children(pid: int) -> set[int]:
 def decode_slowly(task: Task) -> Extracted:
     """Extracts; the first time, it writes down its process after the first sound was decoded, and decodes no further."""
     note = Path(os.environ["DECODING"])
-    keep = media._Reader._keep
+    keep = Reader._keep
 
-    def decoded(reader: media._Reader, frame: object) -> None:
+    def decoded(reader: Reader, frame: object) -> None:
         keep(reader, frame)
         if not note.exists() and reader.next and reader.next > RATE:
             written = note.with_suffix(".new")
@@ -194,11 +194,11 @@ def decode_slowly(task: Task) -> Extracted:
             written.rename(note)
             time.sleep(3600)
 
-    media._Reader._keep = decoded  # type: ignore[method-assign]
+    Reader._keep = decoded  # type: ignore[method-assign]
     try:
         return extract(task)
     finally:
-        media._Reader._keep = keep  # type: ignore[method-assign]
+        Reader._keep = keep  # type: ignore[method-assign]
 
 
 def test_kill_9_in_the_middle_of_a_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

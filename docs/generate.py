@@ -228,6 +228,8 @@ NO_ROUTE: Mapping[str, str] = {
     "db upgrade": "The schema is brought up to date before anything answers.",
     "index import": "It is done once, by whoever knows the other application's index.",
     "index adopt": "It takes another application's index over, and asks on a terminal.",
+    "diarize": "It reads files of a machine and writes beside them, without a library.",
+    "diarize evaluate": "It compares two files of a machine, without a library.",
     "recipe list": "It shows settings, which a service reads when it starts.",
     "recipe show": "It shows settings, which a service reads when it starts.",
     "recipe try": "It embeds for minutes with a model of its own, for whoever decides about a generation, at the console.",

@@ -116,7 +116,9 @@ class Overview:
             pace=seen.pace,
             waiting=waits,
             preferences=self._preferences.views(),
-            backends={} if self._backend is None else {name: self._backend(self._generations[name]) for name in seen.live},
+            backends={}
+            if self._backend is None
+            else {name: self._backend(self._generations[name]) for name in seen.live},
         )
 
     def leases(self) -> tuple[LeaseView, ...]:

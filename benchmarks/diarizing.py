@@ -140,7 +140,11 @@ def accuracy(folder: Path, work: Path) -> dict[str, Any]:
         )
         say(f"diarization: {kept[-1]}")
     about = {key: value for key, value in machine().items() if key in ("cpu", "cores", "python", "day")}
-    return {"machine": about, "pipeline": "stand-in of this repository, for tests only", "recordings": kept}
+    return {
+        "machine": about,
+        "pipeline": "stand-in of this repository, for tests only; it was trained on some excerpts of AMI",
+        "recordings": kept,
+    }
 
 
 def _loaded(folder: Path, step: float | None, **more: object) -> Any:

@@ -26,8 +26,9 @@ def written(page: str, kept: Sequence[Mapping[str, Any]]) -> str:
 
 
 def results() -> list[Mapping[str, Any]]:
-    """What is kept of benchmarks: the last full run first, then runs of the part `extraction`, by name."""
-    paths = [RESULTS / "latest.json", *sorted(RESULTS.glob("extraction-*.json"))]
+    """What is kept of benchmarks: the last full run first, then runs of single parts, by name."""
+    single = (path for pattern in ("extraction-*.json", "part-*.json") for path in sorted(RESULTS.glob(pattern)))
+    paths = [RESULTS / "latest.json", *single]
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
 
 

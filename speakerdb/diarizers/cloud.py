@@ -69,7 +69,7 @@ def load_cloud(found: CloudPipeline, *, telemetry: bool) -> CloudDiarizer:
     """The diarizer of a pipeline that was allowed. `ConfigurationError` without its package or a key."""
     if not os.environ.get(KEY_VARIABLE, "").strip():
         raise ConfigurationError(f"{found.name} needs a key of pyannoteAI's.", hint=f"Set {KEY_VARIABLE}.")
-    embedders._import_model_class(telemetry=telemetry)
+    embedders.import_model_class(telemetry=telemetry)
     try:
         from pyannote.audio.pipelines.pyannoteai.sdk import SDK
     except ImportError as error:

@@ -141,14 +141,14 @@ class _Maker:
 
     def _pipeline(self) -> Any:
         config, files = self._config, self._files
-        model_class = embedders._import_model_class(telemetry=self._telemetry)
-        with embedders._quiet():
+        model_class = embedders.import_model_class(telemetry=self._telemetry)
+        with embedders.quiet():
             from pyannote.audio.core.plda import PLDA
             from pyannote.audio.pipelines import SpeakerDiarization
 
         segmentation, embedding = (_model(model_class, part) for part in (files.segmentation, files.embedding))
         try:
-            with embedders._quiet(), warnings.catch_warnings():
+            with embedders.quiet(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 pipeline = SpeakerDiarization(
                     segmentation=segmentation,
@@ -172,7 +172,7 @@ class _Maker:
 def _model(model_class: Any, part: Part) -> Any:
     """The model in a checkpoint whose bytes were accepted: unpickling them runs what is in them."""
     try:
-        with embedders._quiet():
+        with embedders.quiet():
             model = model_class.from_pretrained(io.BytesIO(part.data), map_location="cpu", strict=False)
     except MemoryError:
         raise  # it says nothing about the file

@@ -75,9 +75,9 @@ class PyannoteEmbedder:
         `DimensionMismatch`; `ConfigurationError` for a device that is not auto, cpu, cuda or cuda:N.
         """
         check_device(device)
-        model_class = _import_model_class(telemetry=telemetry)
+        model_class = import_model_class(telemetry=telemetry)
         try:
-            with _quiet():
+            with quiet():
                 model = model_class.from_pretrained(io.BytesIO(data), map_location="cpu")
         except MemoryError:
             raise  # it says nothing about the file
@@ -190,13 +190,13 @@ class PyannoteEmbedder:
         logger.warning("cuda-not-used: %s", text)
 
 
-def _import_model_class(*, telemetry: bool) -> Any:
+def import_model_class(*, telemetry: bool) -> Any:
     """`pyannote.audio.Model`, with pyannote's telemetry off unless it was asked for."""
     # Read at each use as well as at the first import, so it also holds where somebody else imported pyannote before.
     os.environ["PYANNOTE_METRICS_ENABLED"] = "1" if telemetry else "0"
     first_import = "pyannote.audio" not in sys.modules
     try:
-        with _quiet():
+        with quiet():
             from pyannote.audio import Model
             from pyannote.audio.telemetry import metrics
     except (ImportError, OSError, RuntimeError) as error:
@@ -213,7 +213,7 @@ def _import_model_class(*, telemetry: bool) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps what other libraries warn of while they are imported, or read an old checkpoint, from our users.
 
     They speak of FFmpeg, which speakerdb does not use, and of versions that a checkpoint was made with.

@@ -19,9 +19,8 @@ from speakerdb.types import FloatArray
 pytestmark = pytest.mark.models
 
 RATE = 16_000
-REAL_SECONDS = (
-    (0.5, 1.7, 3.03, 6.0, 9.9) if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else (0.5, 0.8, 1.23, 2.0, 3.01)
-)
+THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+REAL_SECONDS = (0.5, 1.7, 3.03, 6.0, 9.9) if THOROUGH else (0.5, 0.8, 1.23, 2.0, 3.01)
 SECONDS = (0.5, 2.013, 1.1, 1.507, 0.87, 2.0, 2.0)
 
 
@@ -83,6 +82,17 @@ def test_real_speech_of_many_lengths(
     assert len(batches.batches) == 1
     for row, own in zip(rows, resnet.embed_on_cpu(cut), strict=True):
         assert cosine(row, own) >= 0.9999
+
+
+@pytest.mark.speech
+def test_half_precision_of_real_speech(resnet: PyannoteEmbedder, real_segments: dict[str, list[FloatArray]]) -> None:
+    """Of every segment under the thorough profile: a processor may take a second for a second of speech."""
+    everything = sorted((each for segments in real_segments.values() for each in segments), key=len)
+    chosen = everything if THOROUGH else [each[:RATE] for each in everything[::60]]
+    rows = on_the_cpu(resnet, half=True).embed(chosen)
+    found = [cosine(row, own) for row, own in zip(rows, resnet.embed_on_cpu(chosen), strict=True)]
+    print(f"half precision of {len(chosen)} segments: lowest cosine {min(found):.6f}, median {np.median(found):.6f}")
+    assert min(found) >= 0.999
 
 
 def test_without_the_masks_it_would_be_another_vector(resnet: PyannoteEmbedder) -> None:

@@ -110,7 +110,7 @@ def test_finalize_is_refused_over_a_failure_until_a_person_waives_it(cli: Comman
         "\0\0",
         'serving = "v9"',
         'workers = "many"',
-        "workers = 0",
+        "workers = -1",
         'device = "tpu"',
         '[generations.v4]\nmodel = "x"\nnonsense = 1',
         '[generations.v9]\nmodel = "x"',

@@ -154,8 +154,8 @@ def test_one_rttm_of_the_whole_library_is_read_once(
     everyone = tmp_path / "all.rttm"
     everyone.write_text("".join(kit.RTTM.format(name) for name in names))
     read: list[Path] = []
-    text = turns_files._text
-    monkeypatch.setattr(turns_files, "_text", lambda path: (read.append(path), text(path))[1])
+    text = turns_files.read_text
+    monkeypatch.setattr(turns_files, "read_text", lambda path: (read.append(path), text(path))[1])
     assert counts(db.ingest.bring_in([tmp_path / "lib"], turns=everyone)) == (6, 0, 0, 0)
     assert len(read) == 1
     given = [{"path": f"lib/{name}.wav", "turns_file": "all.rttm"} for name in names]

@@ -38,7 +38,8 @@ def wait(condition: Callable[[], object]) -> None:
 @pytest.fixture
 def environment(repository: Path) -> dict[str, str]:
     """That of a test run inside a test: our code, none of our servers."""
-    return {**os.environ, "PYTHONPATH": str(repository), "CI": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("SPEAKERDB_")}
+    return {**ours, "PYTHONPATH": str(repository), "CI": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
 def inner_pytest(folder: Path, text: str, environment: dict[str, str], *more: str) -> subprocess.CompletedProcess[str]:

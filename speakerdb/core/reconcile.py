@@ -6,13 +6,25 @@ id, and memory stays constant however long they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from speakerdb.types import Document
+
+
+class HasId(Protocol):
+    """What one side of a comparison is known by."""
+
+    @property
+    def id(self) -> str: ...
+
+
+Left = TypeVar("Left")
+Right = TypeVar("Right", bound=HasId)
 
 
 class Difference(StrEnum):
@@ -51,22 +63,36 @@ def diff(
     before them, and SQL is read after the index. A tombstone on one side and nothing on the other is no difference: purging
     tombstones is free to both.
     """
-    left, right = iter(expected), iter(actual)
-    want, have = next(left, None), next(right, None)
-    while want is not None or have is not None:
-        if have is None or (want is not None and want.id < have.id):
+    for _, want, have in side_by_side(expected, actual, lambda document: document.id):
+        if have is None:
             assert want is not None
             if not want.deleted and _settled(want, watermark):
                 yield Finding(want.id, Difference.MISSING, want.version, None)
-            want = next(left, None)
-        elif want is None or have.id < want.id:
+        elif want is None:
             if not have.deleted:
                 yield Finding(have.id, Difference.ORPHANED, None, have.version)
-            have = next(right, None)
+        elif _settled(want, watermark) and (difference := compare(want, have)) is not None:
+            yield Finding(want.id, difference, want.version, have.version)
+
+
+def side_by_side(
+    left: Iterable[Left], right: Iterable[Right], id_of: Callable[[Left], str]
+) -> Iterator[tuple[str, Left | None, Right | None]]:
+    """Two streams in ascending order of id, by id; None on the side that lacks one. Neither is read ahead of what is given."""
+    lefts, rights = iter(left), iter(right)
+    want, have = next(lefts, None), next(rights, None)
+    while want is not None or have is not None:
+        id = None if want is None else id_of(want)
+        if id is None or (have is not None and have.id < id):
+            assert have is not None
+            yield have.id, None, have
+            have = next(rights, None)
+        elif have is None or id < have.id:
+            yield id, want, None
+            want = next(lefts, None)
         else:
-            if _settled(want, watermark) and (difference := compare(want, have)) is not None:
-                yield Finding(want.id, difference, want.version, have.version)
-            want, have = next(left, None), next(right, None)
+            yield id, want, have
+            want, have = next(lefts, None), next(rights, None)
 
 
 def compare(want: Document, have: Document) -> Difference | None:

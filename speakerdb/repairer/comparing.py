@@ -9,11 +9,9 @@ from dataclasses import dataclass, field, replace
 from speakerdb.catalog import repair_log, repairs
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction, can_hold
-from speakerdb.core.digests import Mark
 from speakerdb.core.drift import (
     HIGHEST,
     UNHELD,
-    Believed,
     Drift,
     Finding,
     Mend,
@@ -24,6 +22,7 @@ from speakerdb.core.drift import (
     judge,
     learned,
 )
+from speakerdb.core.reconcile import side_by_side
 from speakerdb.index.port import VectorIndex
 from speakerdb.repairer.spool import Spool
 from speakerdb.types import Document, Generation, Kind
@@ -92,7 +91,7 @@ class Comparison:
         try:
             with self.catalog.read() as tx:
                 rows = repairs.believed(tx, self.generation.name, buckets=buckets)
-                for id, want, mark in _side_by_side(rows, marks):
+                for id, want, mark in side_by_side(rows, marks, lambda row: row.id):
                     if want is None or not is_as_believed(want, mark, self.when):
                         differ.append(id)
                         if len(differ) == _HELD_BACK:
@@ -113,21 +112,10 @@ class Comparison:
         ids.clear()
 
     def _merge(self, held: Iterator[Document], stated: Iterator[Stated], until: str | None) -> str | None:
-        want, have = next(stated, None), next(held, None)
-        while want is not None or have is not None:
-            if have is None or (want is not None and want.document.id <= have.id):
-                assert want is not None
-                id, mine = want.document.id, True
-                its = have is not None and have.id == id
-            else:
-                id, mine, its = have.id, False, True
+        for id, want, have in side_by_side(stated, held, lambda row: row.document.id):
             if until is not None and id > until:
                 return until
-            self._look(want if mine else None, have if its else None)
-            if mine:
-                want = next(stated, None)
-            if its:
-                have = next(held, None)
+            self._look(want, have)
             self.tally.compared += 1
             if self.tally.compared % PAGE == 0 and not self.pulse(self.tally.compared):
                 return id
@@ -240,24 +228,6 @@ class Comparison:
                 one = replace(one, mend=Mend.REWRITE)
             self.spool.add(one)
         self._buffer.clear()
-
-
-def _side_by_side(
-    rows: Iterator[Believed], marks: Iterator[Mark]
-) -> Iterator[tuple[str, Believed | None, Mark | None]]:
-    """Both streams by id; None on the side that lacks one."""
-    want, mark = next(rows, None), next(marks, None)
-    while want is not None or mark is not None:
-        if mark is None or (want is not None and want.id < mark.id):
-            assert want is not None
-            yield want.id, want, None
-            want = next(rows, None)
-        elif want is None or mark.id < want.id:
-            yield mark.id, None, mark
-            mark = next(marks, None)
-        else:
-            yield want.id, want, mark
-            want, mark = next(rows, None), next(marks, None)
 
 
 def _lost(id: str, want: Stated | None, library: str) -> Finding:

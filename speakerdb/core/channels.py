@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from speakerdb.core.turns import in_time
 from speakerdb.types import FloatArray, Turn
 
 FRAME_SECONDS = 0.02
@@ -94,4 +95,4 @@ def _turns(masks: npt.NDArray[np.bool_], labels: Sequence[str]) -> tuple[Turn, .
         for label, mask in zip(labels, masks, strict=True)
         for start, end in _runs(mask)
     ]
-    return tuple(sorted(found, key=lambda turn: (turn.start, turn.end, turn.speaker)))
+    return tuple(sorted(found, key=in_time))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from speakerdb.core.overlap import LEAST_SECONDS, overlaps
 from speakerdb.core.talk import joined
+from speakerdb.core.turns import in_time
 from speakerdb.types import Turn
 
 
@@ -29,4 +30,4 @@ def exclusive(turns: Sequence[Turn]) -> tuple[Turn, ...]:
                     at = overlap.end
             found.append(Turn(at, turn.end, turn.speaker))
     kept = (turn for turn in found if turn.end - turn.start > LEAST_SECONDS)
-    return tuple(sorted(kept, key=lambda turn: (turn.start, turn.end, turn.speaker)))
+    return tuple(sorted(kept, key=in_time))

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
+from speakerdb.core.talk import stretches
 from speakerdb.types import Turn
 
 EDGE_SECONDS = 0.125
@@ -73,7 +74,7 @@ def overlaps(
     `power` is the mean square of each speaker's clean speech, linear; where one speaker's is not known it is left out for
     all of that overlap.
     """
-    own = _own(turns)
+    own = stretches(turns)
     found = []
     for start, end, talking in _together(own):
         confidence = None if scores is None else scores.mean(start, end)
@@ -100,18 +101,6 @@ def overlaps(
 
 def _from_edges(start: float, end: float) -> float:
     return max(0.0, 1.0 - 2 * EDGE_SECONDS / (end - start))
-
-
-def _own(turns: Sequence[Turn]) -> dict[str, list[tuple[float, float]]]:
-    """Each speaker's own stretches, joined where they overlap or touch, in order."""
-    own: dict[str, list[tuple[float, float]]] = {}
-    for turn in sorted(turns, key=lambda each: (each.start, each.end)):
-        stretches = own.setdefault(turn.speaker, [])
-        if stretches and turn.start <= stretches[-1][1]:
-            stretches[-1] = (stretches[-1][0], max(stretches[-1][1], turn.end))
-        else:
-            stretches.append((turn.start, turn.end))
-    return own
 
 
 def _together(own: Mapping[str, Sequence[tuple[float, float]]]) -> list[tuple[float, float, frozenset[str]]]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from speakerdb.core.talk import stretches
 from speakerdb.types import FloatArray, Turn
 
 LEAST_SCORE = 0.35
@@ -58,10 +59,10 @@ def remap(
     new_voices: Mapping[str, FloatArray] | None = None,
 ) -> Remapping:
     """The mapping of the speakers of `new` onto those of `old`. Voices are unit vectors by speaker, of one space."""
-    olds, news = sorted({turn.speaker for turn in old}), sorted({turn.speaker for turn in new})
+    theirs, ours = stretches(old), stretches(new)
+    olds, news = sorted(theirs), sorted(ours)
     if not olds or not news:
         return Remapping((), tuple(olds), tuple(news))
-    theirs, ours = {name: _stretches(old, name) for name in olds}, {name: _stretches(new, name) for name in news}
     scores = np.zeros((len(olds), len(news)))
     details: dict[tuple[int, int], tuple[float, float | None]] = {}
     for row, before in enumerate(olds):
@@ -85,17 +86,6 @@ def remap(
         tuple(name for name in olds if name not in taken),
         tuple(name for name in news if name not in given),
     )
-
-
-def _stretches(turns: Sequence[Turn], speaker: str) -> list[tuple[float, float]]:
-    """A speaker's stretches, joined where they overlap, in order."""
-    found: list[tuple[float, float]] = []
-    for turn in sorted((t for t in turns if t.speaker == speaker), key=lambda t: t.start):
-        if found and turn.start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], turn.end))
-        else:
-            found.append((turn.start, turn.end))
-    return found
 
 
 def _seconds(stretches: Sequence[tuple[float, float]]) -> float:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from speakerdb.core.turns import in_time
 from speakerdb.types import Turn
 
 FLOOR_SECONDS = 1.0
@@ -90,10 +91,22 @@ def interruptions(turns: Sequence[Turn]) -> tuple[Interruption, ...]:
 def joined(turns: Sequence[Turn]) -> dict[str, list[Turn]]:
     """Each speaker's turns in order of time, those of its own that overlap as one; speakers in order of first words."""
     own: dict[str, list[Turn]] = {}
-    for turn in sorted(turns, key=lambda each: (each.start, each.end, each.speaker)):
+    for turn in sorted(turns, key=in_time):
         mine = own.setdefault(turn.speaker, [])
         if mine and turn.start < mine[-1].end:
             mine[-1] = Turn(mine[-1].start, max(mine[-1].end, turn.end), turn.speaker)
         else:
             mine.append(turn)
+    return own
+
+
+def stretches(turns: Sequence[Turn]) -> dict[str, list[tuple[float, float]]]:
+    """When each speaker talks, start and end in order of time: its turns that overlap or touch are one stretch."""
+    own: dict[str, list[tuple[float, float]]] = {}
+    for turn in sorted(turns, key=in_time):
+        mine = own.setdefault(turn.speaker, [])
+        if mine and turn.start <= mine[-1][1]:
+            mine[-1] = (mine[-1][0], max(mine[-1][1], turn.end))
+        else:
+            mine.append((turn.start, turn.end))
     return own

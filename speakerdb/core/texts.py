@@ -1,4 +1,4 @@
-"""One rule for every text that people or other programs give: labels, names, ids."""
+"""Rules for texts that people or other programs give: labels, names, ids, and what errors say."""
 
 from __future__ import annotations
 
@@ -25,3 +25,8 @@ def flaw(text: str, limit: int) -> str | None:
         if unicodedata.category(character) in _REFUSED:
             return f"holds a character that cannot be stored (U+{ord(character):04X})"
     return None
+
+
+def first_line(said: object) -> str:
+    """The first line of what somebody else's error says; the name of its class where it says nothing."""
+    return (str(said).splitlines() or [type(said).__name__])[0].strip()

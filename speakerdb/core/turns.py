@@ -174,7 +174,7 @@ def validate(turns: Iterable[Turn], duration: float | None) -> tuple[Turn, ...]:
         kept.add(Turn(turn.start, end, turn.speaker))
     if not kept:
         raise NeedsTurns("The recording has no turns.")
-    return tuple(sorted(kept, key=_order))
+    return tuple(sorted(kept, key=in_time))
 
 
 def turns_digest(turns: Sequence[Turn]) -> str:
@@ -187,7 +187,8 @@ def turns_digest(turns: Sequence[Turn]) -> str:
     return hashlib.blake2b(json.dumps(rows).encode(), digest_size=16).hexdigest()
 
 
-def _order(turn: Turn) -> tuple[float, float, str]:
+def in_time(turn: Turn) -> tuple[float, float, str]:
+    """The key by which turns are in order: start, end, speaker."""
     return turn.start, turn.end, turn.speaker
 
 

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from speakerdb.core.exclusive import exclusive
+from speakerdb.core.turns import in_time
 from speakerdb.diarizers.finding import CloudPipeline
 from speakerdb.diarizers.port import NO_HINTS, Diarization, DiarizationProgress, Hints, OnArtifact, OnDiarization
 from speakerdb.diarizers.sound import Sound
@@ -85,4 +86,4 @@ def _turns(annotation: Any) -> tuple[Turn, ...]:
         Turn(float(segment.start), float(segment.end), str(label))
         for segment, _, label in annotation.itertracks(yield_label=True)
     )
-    return tuple(sorted(found, key=lambda turn: (turn.start, turn.end, turn.speaker)))
+    return tuple(sorted(found, key=in_time))

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from speakerdb.core.texts import first_line
 from speakerdb.errors import ConfigurationError, DiarizationFailed, ModelUnavailable
 from speakerdb.models._openvino import import_openvino
 from speakerdb.models._probe import probe_voice
@@ -94,7 +95,7 @@ class OpenVinoFrames:
             self._queue = openvino.AsyncInferQueue(compiled, self._streams)
             self._queue.set_callback(_keep)
         except (RuntimeError, ValueError) as error:
-            raise ModelUnavailable(f"OpenVINO cannot use the converted network ({_first_line(error)})") from error
+            raise ModelUnavailable(f"OpenVINO cannot use the converted network ({first_line(error)})") from error
         self._one_caller = threading.Lock()
 
     def __call__(self, chunks: Iterable[Any]) -> Iterator[Any]:
@@ -109,7 +110,7 @@ class OpenVinoFrames:
                         self._queue.start_async([self._fbank(chunk[0].numpy())[None]], (made, place))
                     self._queue.wait_all()
                 except RuntimeError as error:
-                    raise DiarizationFailed(f"OpenVINO failed on a chunk ({_first_line(error)}).") from error
+                    raise DiarizationFailed(f"OpenVINO failed on a chunk ({first_line(error)}).") from error
             yield from map(torch.from_numpy, made)
 
 
@@ -238,7 +239,3 @@ def _traced(model: Any, fbank: Fbank) -> tuple[bytes, bytes]:
         warnings.simplefilter("ignore")  # tracing warns of every number that it takes for a constant
         graph = openvino.convert_model(Backbone().eval(), example_input=example, input=[(1, -1, fbank.bands)])
     return files_of(graph)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].strip()

@@ -24,6 +24,8 @@ import numpy as np
 
 from speakerdb.core.joining import Heard, Joined
 from speakerdb.core.overlap import OverlapScores
+from speakerdb.core.texts import first_line
+from speakerdb.core.turns import in_time
 from speakerdb.diarizers.frames import Frames, TorchFrames
 from speakerdb.diarizers.port import (
     NO_HINTS,
@@ -172,11 +174,11 @@ class PyannoteDiarizer:
                 if self._running.device == "cpu":
                     if isinstance(error, MemoryError):
                         raise  # it says nothing about the recording
-                    raise DiarizationFailed(f"{self.name} failed on {name} ({_first_line(error)}).") from error
+                    raise DiarizationFailed(f"{self.name} failed on {name} ({first_line(error)}).") from error
                 full = isinstance(error, MemoryError | torch.OutOfMemoryError)
                 if not (full and self._smaller()):
                     self._notice(
-                        f"{self._running.device} failed ({_first_line(error)}); {self.name} goes on with the CPU."
+                        f"{self._running.device} failed ({first_line(error)}); {self.name} goes on with the CPU."
                     )
                     self._running = self._on_cpu()
             except SpeakerDBError:
@@ -184,7 +186,7 @@ class PyannoteDiarizer:
             except Exception as error:
                 # The pipeline is other people's code over NumPy, SciPy and scikit-learn, which may raise anything.
                 raise DiarizationFailed(
-                    f"{self.name} failed on {name} ({type(error).__name__}: {_first_line(error)})."
+                    f"{self.name} failed on {name} ({type(error).__name__}: {first_line(error)})."
                 ) from error
 
     def _smaller(self) -> bool:
@@ -258,9 +260,8 @@ class _Whole:
         turns, exclusive, voices = self._last.turns, self._last.exclusive, self._last.voices
         scores = self._last.scores
         if self._windows > 1:
-            order = lambda turn: (turn.start, turn.end, turn.speaker)  # noqa: E731
-            turns = tuple(sorted(self.joined.turns, key=order))
-            exclusive = tuple(sorted(self.joined.exclusive, key=order))
+            turns = tuple(sorted(self.joined.turns, key=in_time))
+            exclusive = tuple(sorted(self.joined.exclusive, key=in_time))
             spoken = {turn.speaker for turn in turns}
             voices = {name: voice for name, voice in self.joined.voices.items() if name in spoken}
             scores = _together(self._scores)
@@ -370,7 +371,3 @@ def _together(scores: list[OverlapScores]) -> OverlapScores | None:
             values[filled:at] = values[filled - 1]
         filled = at + len(part)
     return OverlapScores(first.start, first.step, array("f", values.tobytes()))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].strip()

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from speakerdb.core.texts import first_line
 from speakerdb.errors import ExtractionError, ModelUnavailable, NotFinite
 from speakerdb.models._checks import checked_rows, checked_segments
 from speakerdb.models._openvino import import_openvino
@@ -72,7 +73,7 @@ class OpenVinoEmbedder:
             self._queue = self._new_queue()
             self.embed([probe_voice(self.min_samples, self.sample_rate)])
         except (RuntimeError, ValueError, ExtractionError, NotFinite) as error:
-            raise ModelUnavailable(f"OpenVINO cannot use the converted network ({_first_line(error)})") from error
+            raise ModelUnavailable(f"OpenVINO cannot use the converted network ({first_line(error)})") from error
 
     @property
     def forwards(self) -> int:
@@ -99,7 +100,7 @@ class OpenVinoEmbedder:
                 self._queue.wait_all()
             except RuntimeError as error:
                 self._queue = self._new_queue()
-                raise ExtractionError(f"{self.model_id} failed on a segment ({_first_line(error)}).") from error
+                raise ExtractionError(f"{self.model_id} failed on a segment ({first_line(error)}).") from error
             self._forwards += len(arrays)
         return checked_rows(rows, self.model_id)
 
@@ -127,7 +128,3 @@ def for_this_machine(network: Network, *, model_id: str) -> OpenVinoEmbedder:
 def _keep(request: Any, place: tuple[FloatArray, int]) -> None:
     rows, position = place
     rows[position] = request.get_output_tensor(0).data[0]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].strip()

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from speakerdb.core.texts import first_line
 from speakerdb.errors import ConfigurationError, DimensionMismatch, ExtractionError, ModelUnavailable
 from speakerdb.models import memory
 from speakerdb.models._checks import checked_rows, checked_segments
@@ -125,7 +126,7 @@ class PyannoteEmbedder:
                 self._forwards += accelerated.forwards
                 self._accelerated = None
                 self._notice(
-                    f"{accelerated.device} failed ({_first_line(error)}); {self.model_id} goes on with the CPU."
+                    f"{accelerated.device} failed ({first_line(error)}); {self.model_id} goes on with the CPU."
                 )
         return self.embed_on_cpu(arrays)
 
@@ -137,7 +138,7 @@ class PyannoteEmbedder:
                 rows[position] = self._alone(samples)
                 self._forwards += 1
         except RuntimeError as error:
-            raise ExtractionError(f"{self.model_id} failed on a segment ({_first_line(error)}).") from error
+            raise ExtractionError(f"{self.model_id} failed on a segment ({first_line(error)}).") from error
         return checked_rows(rows, self.model_id)
 
     def _alone(self, samples: FloatArray) -> FloatArray:
@@ -171,7 +172,7 @@ class PyannoteEmbedder:
         if count == 0 and asked == "auto":
             return
         if index >= count:
-            reason = _first_line(said[0].message) if said else f"torch sees {count} CUDA devices"
+            reason = first_line(said[0].message) if said else f"torch sees {count} CUDA devices"
             self._notice(f"The device {asked} cannot be used ({reason}); {self.model_id} runs on the CPU.")
             return
         device = f"cuda:{index}"
@@ -181,7 +182,7 @@ class PyannoteEmbedder:
             self._probe(lambda samples: batches.forward([samples])[0])
         except (RuntimeError, ModelUnavailable) as error:
             self.out_of_memory = isinstance(error, torch.OutOfMemoryError)
-            self._notice(f"The device {device} cannot be used ({_first_line(error)}); {self.model_id} runs on the CPU.")
+            self._notice(f"The device {device} cannot be used ({first_line(error)}); {self.model_id} runs on the CPU.")
             return
         self._accelerated = batches
 
@@ -203,7 +204,7 @@ def import_model_class(*, telemetry: bool) -> Any:
         # A library of another CUDA build is an OSError, torchaudio of another build than torch's a RuntimeError. It is a
         # fault of the machine and no recording's: said once, with its work left in the queue.
         raise ConfigurationError(
-            f"torch and pyannote.audio cannot be imported here ({type(error).__name__}: {_first_line(error)}).",
+            f"torch and pyannote.audio cannot be imported here ({type(error).__name__}: {first_line(error)}).",
             hint="Run `speakerdb doctor`; it says which of them is at fault, and what mends it.",
         ) from error
     if first_import and not telemetry:
@@ -266,7 +267,3 @@ def _min_samples(model: Any) -> int:
         else:
             low = middle + 1
     return max(low, int(MIN_SECONDS * rate))
-
-
-def _first_line(error: BaseException | Warning | str) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].strip()

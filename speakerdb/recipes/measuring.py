@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,9 +15,9 @@ from speakerdb import media
 from speakerdb.core.pooling import pool
 from speakerdb.core.selection import select
 from speakerdb.core.sound import is_silent
-from speakerdb.errors import MediaChanged, MediaMissing, NotFinite
+from speakerdb.errors import MediaChanged, MediaMissing
 from speakerdb.extraction.extract import NO_FINITE_VECTOR, LoadEmbedder
-from speakerdb.models.port import Embedder
+from speakerdb.extraction.lane import embed
 from speakerdb.types import Embedding, Fingerprint, FloatArray, Generation, Span, Turn, Unembeddable
 
 SEGMENTS_AT_ONCE = 8
@@ -81,10 +81,10 @@ def measure(task: Task) -> Measured:
     for chunk in _chunks(zip(wanted, sounds, strict=True)):
         usable = [(key, sound) for key, sound in chunk if len(sound) >= embedder.min_samples and not is_silent(sound)]
         if usable and not warm:
-            _embed(embedder, [usable[0][1]])  # the first pass of a process is slower than all others
+            embed(embedder, [usable[0][1]])  # the first pass of a process is slower than all others
             warm = True
         begun = time.perf_counter()
-        found_rows = _embed(embedder, [sound for _, sound in usable])
+        found_rows = embed(embedder, [sound for _, sound in usable])
         taken += time.perf_counter() - begun
         for (key, sound), row in zip(usable, found_rows, strict=True):
             seconds = len(sound) / embedder.sample_rate
@@ -108,18 +108,6 @@ def _checked(task: Task) -> Path:
     if task.fingerprint is not None and media.fingerprint(path) != task.fingerprint:
         raise MediaChanged(f"{path} is not the file its turns were made from.")
     return path
-
-
-def _embed(embedder: Embedder, segments: Sequence[FloatArray]) -> list[FloatArray | None]:
-    """A row a segment; None for one that gives no finite vector."""
-    if not segments:
-        return []
-    try:
-        return list(embedder.embed(segments))
-    except NotFinite:
-        if len(segments) == 1:
-            return [None]
-    return [row for segment in segments for row in _embed(embedder, [segment])]
 
 
 def _chunks(

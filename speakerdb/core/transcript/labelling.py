@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from speakerdb.core.transcript.words import Segment, Transcript, Word
+from speakerdb.core.turns import in_time
 from speakerdb.types import Turn
 
 
@@ -89,7 +90,7 @@ class _Floor:
     """Who has the floor when."""
 
     def __init__(self, turns: Iterable[Turn]) -> None:
-        self._turns = sorted(turns, key=lambda turn: (turn.start, turn.end, turn.speaker))
+        self._turns = sorted(turns, key=in_time)
         self._starts = [turn.start for turn in self._turns]
         # The latest end among the turns up to each: where it lies before a stretch, no turn before reaches into it.
         self._latest: list[float] = []

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from speakerdb.core.transcript.labelling import Labelled, Piece
+from speakerdb.core.turns import in_time
 from speakerdb.errors import InvalidInput
 from speakerdb.types import Turn
 
@@ -101,7 +102,7 @@ def _items(turns: Iterable[Turn], names: Mapping[str, str]) -> list[dict[str, An
 
 
 def _in_order(turns: Iterable[Turn]) -> list[Turn]:
-    return sorted(turns, key=lambda turn: (turn.start, turn.end, turn.speaker))
+    return sorted(turns, key=in_time)
 
 
 def _named(speaker: str | None, names: Mapping[str, str]) -> str | None:

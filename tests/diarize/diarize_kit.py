@@ -14,7 +14,10 @@ from speakerdb.testing.embedder_contract import synthetic_voice
 from speakerdb.types import FloatArray, Waveform
 
 RATE = 16_000
-SAMPLE = Path(find_spec("pyannote").submodule_search_locations[0]) / "audio" / "sample" / "sample.wav"  # type: ignore
+_PYANNOTE = find_spec("pyannote")
+assert _PYANNOTE is not None
+assert _PYANNOTE.submodule_search_locations is not None
+SAMPLE = Path(_PYANNOTE.submodule_search_locations[0]) / "audio" / "sample" / "sample.wav"
 """Thirty seconds of a real conversation of two, installed with pyannote.audio (read, never imported: that wants FFmpeg)."""
 
 

@@ -115,8 +115,8 @@ def _add(db: SpeakerDB, given: np.ndarray[Any, Any]) -> list[str]:
     recordings = [library.new_id("rec") for _ in speakers[::2]]
     stamps = {"created_at": now, "updated_at": now}
     item = {
-        "generation": GENERATION, "reason": "new", "priority": 0, "state": "done", "attempts": 1, "done_version": 1,
-        "updated_at": now,
+        "task": "extract", "generation": GENERATION, "reason": "new", "priority": 0, "state": "done", "attempts": 1,
+        "done_version": 1, "updated_at": now,
     }  # fmt: skip
     with db.catalog.change() as tx:
         home = library.ensure_library(tx, "default", now)

@@ -24,6 +24,7 @@ from speakerdb.catalog.schema import (
     turns,
     work_items,
 )
+from speakerdb.catalog.work import LANE
 from speakerdb.reports import CurrentRecording
 from speakerdb.reports.seeing import LeaseView, WorkState
 
@@ -35,7 +36,7 @@ def current(tx: Transaction, limit: int = 64) -> tuple[CurrentRecording, ...]:
     turn_count = sa.select(sa.func.count()).where(turns.c.recording_id == recordings.c.id).scalar_subquery()
     speaker_count = sa.select(sa.func.count()).where(speakers.c.recording_id == recordings.c.id).scalar_subquery()
     query = (
-        sa.select(recordings.c.id, recordings.c.path, work_items.c.generation, turn_count, speaker_count)
+        sa.select(recordings.c.id, recordings.c.path, LANE, turn_count, speaker_count)
         .join(recordings, recordings.c.id == work_items.c.recording_id)
         .where(work_items.c.state == "taken")
         .order_by(work_items.c.priority, work_items.c.id)
@@ -63,7 +64,7 @@ def finished(tx: Transaction, generation: str, begin: int, end: int, slices: int
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What of one generation is to be extracted. `held_back` belongs to a paused migration."""
+    """What of one lane (a generation, or ``diarize``) is to be done. `held_back` belongs to a paused migration."""
 
     recordings: int = 0
     audio_seconds: float = 0.0
@@ -72,12 +73,15 @@ class Queue:
 
 
 def queues(tx: Transaction, paused: Collection[str]) -> dict[str, Queue]:
-    """The queue by generation; generations with an empty one are left out."""
-    held = (work_items.c.reason == "migration") & work_items.c.generation.in_(list(paused))
+    """The queue by lane; lanes with an empty one are left out."""
+    mine = work_items.c.generation.in_(list(paused))
+    if paused:
+        mine |= work_items.c.generation.is_(None)
+    held = (work_items.c.reason == "migration") & mine
     held &= work_items.c.state == "queued"
     query = (
         sa.select(
-            work_items.c.generation,
+            LANE,
             sa.func.count(),
             sa.func.coalesce(sa.func.sum(recordings.c.seconds), 0.0),
             sa.func.sum(sa.case((work_items.c.state == "taken", 1), else_=0)),
@@ -85,36 +89,36 @@ def queues(tx: Transaction, paused: Collection[str]) -> dict[str, Queue]:
         )
         .join(recordings, recordings.c.id == work_items.c.recording_id)
         .where(work_items.c.state.in_(_OPEN))
-        .group_by(work_items.c.generation)
+        .group_by(LANE)
     )
     return {row[0]: Queue(row[1], float(row[2]), row[3], row[4]) for row in tx.execute(query)}
 
 
 def faults_in_queue(tx: Transaction) -> list[tuple[str, str, str]]:
-    """Generation, code and message of errors that recordings in the queue met; the last of each code."""
+    """Lane, code and message of errors that recordings in the queue met; the last of each code."""
     newest = (
         sa.select(sa.func.max(work_items.c.id))
         .where(work_items.c.state.in_(_OPEN), work_items.c.error_code.is_not(None))
-        .group_by(work_items.c.generation, work_items.c.error_code)
+        .group_by(LANE, work_items.c.error_code)
     )
-    query = sa.select(work_items.c.generation, work_items.c.error_code, work_items.c.error_message)
+    query = sa.select(LANE, work_items.c.error_code, work_items.c.error_message)
     return [(row[0], row[1], row[2] or "") for row in tx.execute(query.where(work_items.c.id.in_(newest)))]
 
 
 def failures_by_code(tx: Transaction, names: Sequence[str]) -> list[Row]:
-    """Failed items of these generations by generation and code, the most frequent first.
+    """Failed items of these lanes by lane and code, the most frequent first.
 
-    Columns: generation, code, failed (how many), and of one of them recording_id, path, message, attempts, updated_at.
+    Columns: generation (the lane), code, failed (how many), and of one of them recording_id, path, message, attempts, updated_at.
     """
     grouped = (
         sa.select(
-            work_items.c.generation,
+            LANE.label("generation"),
             work_items.c.error_code,
             sa.func.count().label("failed"),
             sa.func.min(work_items.c.id).label("sample"),
         )
-        .where(work_items.c.generation.in_(list(names)), work_items.c.state == "failed")
-        .group_by(work_items.c.generation, work_items.c.error_code)
+        .where(LANE.in_(list(names)), work_items.c.state == "failed")
+        .group_by(LANE, work_items.c.error_code)
         .subquery()
     )
     query = (
@@ -200,9 +204,9 @@ def member_count(tx: Transaction, profile_id: str) -> int:
 
 
 def work_of(tx: Transaction, recording_id: str) -> dict[str, WorkState]:
-    """The work items of a recording by generation."""
+    """The work items of a recording by lane."""
     query = sa.select(
-        work_items.c.generation,
+        LANE,
         work_items.c.state,
         work_items.c.reason,
         work_items.c.attempts,

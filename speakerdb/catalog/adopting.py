@@ -185,7 +185,8 @@ def finish(tx: Transaction, generation: str, done: Mapping[str, int], now: int) 
     """Nothing has to be extracted for these recordings (with their content version), unless somebody is at it."""
     if done:
         fresh: dict[str, object] = {
-            "generation": generation, "reason": "new", "priority": 0, "state": "done", "attempts": 0, "updated_at": now,
+            "task": "extract", "generation": generation, "reason": "new", "priority": 0, "state": "done", "attempts": 0,
+            "updated_at": now,
         }  # fmt: skip
         tx.execute(
             _finish(tx.dialect.name),

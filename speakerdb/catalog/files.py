@@ -97,7 +97,7 @@ def retry_unfound(tx: Transaction, recording_ids: Sequence[str], now: int) -> in
         work_items.c.recording_id.in_(list(recording_ids)),
         work_items.c.state == "failed",
         work_items.c.error_code.in_((MediaMissing.code, MediaForbidden.code)),
-        work_items.c.generation.in_(live),
+        work_items.c.generation.is_(None) | work_items.c.generation.in_(live),
     )
     return tx.execute(
         failed.values(state="queued", attempts=0, error_code=None, error_message=None, updated_at=now)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.schema import projections, quarantine, repair_runs, work_items
+from speakerdb.catalog.work import LANE
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +44,18 @@ def lags(tx: Transaction) -> dict[str, Lag]:
 
 
 def items_by_state(tx: Transaction) -> list[tuple[str, str, int]]:
-    """Generation, state and how many work items are in it."""
-    query = sa.select(work_items.c.generation, work_items.c.state, sa.func.count())
-    rows = tx.execute(query.group_by(work_items.c.generation, work_items.c.state))
+    """Lane (a generation, or ``diarize``), state and how many work items are in it."""
+    query = sa.select(LANE, work_items.c.state, sa.func.count())
+    rows = tx.execute(query.group_by(LANE, work_items.c.state))
     return [(generation, state, int(count)) for generation, state, count in rows]
 
 
 def failed_by_code(tx: Transaction) -> list[tuple[str, str, int]]:
-    """Generation, error code and how many recordings failed with it."""
+    """Lane, error code and how many recordings failed with it."""
     query = (
-        sa.select(work_items.c.generation, work_items.c.error_code, sa.func.count())
+        sa.select(LANE, work_items.c.error_code, sa.func.count())
         .where(work_items.c.state == "failed")
-        .group_by(work_items.c.generation, work_items.c.error_code)
+        .group_by(LANE, work_items.c.error_code)
     )
     return [(generation, code, int(count)) for generation, code, count in tx.execute(query)]
 

@@ -13,6 +13,7 @@ from speakerdb.catalog import library
 from speakerdb.catalog.database import Transaction, parts
 from speakerdb.catalog.library import RecordingRow
 from speakerdb.catalog.schema import events, profiles, recordings, speakers, work_items
+from speakerdb.catalog.work import LANE
 from speakerdb.core.turns import turns_digest
 from speakerdb.types import Fingerprint
 
@@ -40,7 +41,7 @@ _at_paths = (
 _voices = sa.select(
     speakers.c.recording_id, speakers.c.label, speakers.c.id, speakers.c.name, speakers.c.profile_id
 ).where(speakers.c.recording_id.in_(_ids))
-_stuck = sa.select(work_items.c.recording_id, work_items.c.generation, work_items.c.state).where(
+_stuck = sa.select(work_items.c.recording_id, LANE, work_items.c.state).where(
     work_items.c.recording_id.in_(_ids), work_items.c.state.in_(("failed", "waived"))
 )
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.schema import embeddings, recordings, speakers, work_items
+from speakerdb.catalog.work import LANE
 from speakerdb.reports.recipes import Voice
 
 STREAMED = 10_000
@@ -48,7 +49,7 @@ def outcomes_over_time(
         where.append(recordings.c.library_id == library)
     span = sa.select(sa.func.min(work_items.c.updated_at), sa.func.max(work_items.c.updated_at)).where(*where)
     step = (work_items.c.updated_at - sa.bindparam("begin")) // sa.bindparam("length")
-    query = sa.select(work_items.c.generation, work_items.c.state, step.label("step"), sa.func.count()).where(*where)
+    query = sa.select(LANE.label("lane"), work_items.c.state, step.label("step"), sa.func.count()).where(*where)
     if library is not None:
         joined = work_items.join(recordings, recordings.c.id == work_items.c.recording_id)
         span, query = span.select_from(joined), query.select_from(joined)
@@ -57,7 +58,7 @@ def outcomes_over_time(
         return 0, 0, {}
     length = (last - first) // steps + 1
     rows = tx.execute(
-        query.group_by(work_items.c.generation, work_items.c.state, sa.text("step")).order_by(sa.text("step")),
+        query.group_by(sa.text("lane"), work_items.c.state, sa.text("step")).order_by(sa.text("step")),
         {"begin": first, "length": length},
     )
     found: dict[tuple[str, str], list[tuple[int, int]]] = {}

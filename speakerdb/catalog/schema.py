@@ -8,21 +8,50 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-metadata = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
+from speakerdb.catalog.schema_base import Instant, Serial, Text, metadata
+from speakerdb.catalog.schema_talk import (
+    analyses,
+    assignment_sets,
+    diarizations,
+    overlap_speakers,
+    overlaps,
+    transcripts,
+    voice_measures,
 )
 
-Instant = sa.BigInteger
-# In the order of code points and told apart by them, as SQLite does, whatever the server's language is.
-Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-# SQLite gives only INTEGER primary keys the next number by itself.
-Serial = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+__all__ = [
+    "ENDED_STATES",
+    "Instant",
+    "Serial",
+    "Text",
+    "analyses",
+    "assignment_sets",
+    "cursors",
+    "diarizations",
+    "embeddings",
+    "events",
+    "fences",
+    "generations",
+    "leases",
+    "libraries",
+    "live_settings",
+    "metadata",
+    "migrations",
+    "overlap_speakers",
+    "overlaps",
+    "profiles",
+    "projections",
+    "quarantine",
+    "recordings",
+    "repair_cursors",
+    "repair_runs",
+    "speakers",
+    "tokens",
+    "transcripts",
+    "turns",
+    "voice_measures",
+    "work_items",
+]
 
 ENDED_STATES = ("retired", "cancelled", "rolled_back")
 _active = sa.text("state NOT IN ('retired', 'cancelled', 'rolled_back')")
@@ -179,7 +208,9 @@ work_items = sa.Table(
     metadata,
     sa.Column("id", Serial, primary_key=True, autoincrement=True),
     sa.Column("recording_id", sa.ForeignKey("recordings.id", ondelete="CASCADE"), nullable=False),
-    sa.Column("generation", sa.ForeignKey("generations.name"), nullable=False),
+    # "extract": its speakers' vectors in a generation. "diarize": its turns, in none.
+    sa.Column("task", Text, nullable=False),
+    sa.Column("generation", sa.ForeignKey("generations.name")),
     sa.Column("reason", Text, nullable=False),
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("state", Text, nullable=False),
@@ -191,7 +222,11 @@ work_items = sa.Table(
     sa.Column("error_message", Text),
     sa.Column("waived_why", Text),
     sa.Column("updated_at", Instant, nullable=False),
+    # JSON: what a person asked for, such as the number of speakers.
+    sa.Column("options", Text),
     sa.UniqueConstraint("recording_id", "generation"),
+    sa.CheckConstraint("task IN ('extract', 'diarize')", name="task"),
+    sa.CheckConstraint("(task = 'extract') = (generation IS NOT NULL)", name="generation"),
     sa.CheckConstraint("state IN ('queued', 'taken', 'done', 'failed', 'waived')", name="state"),
     sa.CheckConstraint("reason IN ('new', 'changed', 'repair', 'migration')", name="reason"),
     sa.CheckConstraint("(state = 'taken') = (taken_epoch IS NOT NULL)", name="taken"),
@@ -208,6 +243,15 @@ sa.Index(
     postgresql_where=sa.text("state IN ('queued', 'taken')"),
 )
 sa.Index("ix_work_items_generation_state", work_items.c.generation, work_items.c.state)
+_no_generation = sa.text("generation IS NULL")
+sa.Index(
+    "uq_work_items_recording_id_task",
+    work_items.c.recording_id,
+    work_items.c.task,
+    unique=True,
+    sqlite_where=_no_generation,
+    postgresql_where=_no_generation,
+)
 
 migrations = sa.Table(
     "migrations",

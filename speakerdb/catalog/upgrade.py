@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from speakerdb.catalog.database import Database
 from speakerdb.errors import SchemaNewer, SchemaOutdated
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest schema revision. A constant, so that opening a library need not load Alembic; a test compares it."""
 
 

@@ -1,4 +1,5 @@
-"""The queue: "extract this recording for this generation, because …". One row a (recording, generation).
+"""The queue: "extract this recording for this generation, because …". One row a (recording, generation); and one a recording
+whose turns are to be found: "diarize this recording, because …".
 
 Attempts are counted when an item is taken, so a recording that kills its worker fails after three and stops nobody.
 """
@@ -16,15 +17,27 @@ from speakerdb.catalog.database import Transaction, cleaned, held, parts, upsert
 from speakerdb.catalog.leases import Lease
 from speakerdb.catalog.schema import embeddings, generations, recordings, speakers, work_items
 from speakerdb.catalog.vectors import waiting_count
+from speakerdb.core.turns import AWAITED, NOBODY
 from speakerdb.errors import SpeakerDBError, WorkerDied, WorkerTimeout
 from speakerdb.reports import ItemError, Progress
 
 Reason = Literal["new", "changed", "repair", "migration"]
+Task = Literal["extract", "diarize"]
+DIARIZE: Task = "diarize"
 
 MAX_ATTEMPTS = 3
 # Order of work: a person waits for what is new; a migration's named profiles come before the rest of it.
 PRIORITY: dict[Reason, int] = {"new": 0, "changed": 10, "repair": 20, "migration": 40}
 PRIORITY_NAMED = 30
+PRIORITY_TURNS_FIRST = 25
+"""A migration's recordings are diarized again before they are extracted: else they would be extracted twice."""
+
+
+LANE = sa.func.coalesce(work_items.c.generation, work_items.c.task)
+"""The generation that an item is of, or what it does where it is of none."""
+
+_HAS_SPEECH = recordings.c.turns_digest.not_in((AWAITED, NOBODY))
+"""There is nothing to extract from a recording that nobody talks in, or that is yet to be diarized."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +46,17 @@ class Item:
 
     id: int
     recording_id: str
-    generation: str
+    generation: str | None
+    """None where no vectors are made, but turns."""
     attempts: int
+    task: Task = "extract"
+    options: str | None = None
+    """What a person asked for, as JSON."""
+
+    @property
+    def lane(self) -> str:
+        """What has to be loaded for it: the generation's model, or what the task is called."""
+        return self.generation or self.task
 
 
 @lru_cache
@@ -52,6 +74,7 @@ def enqueue(tx: Transaction, recording_id: str, generations: Sequence[str], reas
     """Queue a recording, from its first attempt on. An item that is being worked on is taken away from its worker."""
     if generations:
         fresh: dict[str, object] = {
+            "task": "extract",
             "reason": reason,
             "priority": PRIORITY[reason],
             "state": "queued",
@@ -64,6 +87,36 @@ def enqueue(tx: Transaction, recording_id: str, generations: Sequence[str], reas
         )
 
 
+@lru_cache
+def _ask(dialect: str) -> sa.Insert:
+    statement = upsert(dialect, work_items)
+    names = ("reason", "priority", "state", "attempts", "updated_at", "options")
+    changes = {name: statement.excluded[name] for name in names}
+    cleared = dict.fromkeys(("taken_epoch", "error_code", "error_message", "waived_why"), None)
+    return statement.on_conflict_do_update(  # type: ignore[no-any-return]
+        index_elements=["recording_id", "task"], index_where=sa.text("generation IS NULL"), set_=changes | cleared
+    )
+
+
+def ask_for_turns(
+    tx: Transaction, recording_ids: Sequence[str], reason: Reason, now: int, options: str | None = None
+) -> None:
+    """Queue recordings to be diarized, from their first attempt on, with what a person asks of it."""
+    priority = PRIORITY_TURNS_FIRST if reason == "migration" else PRIORITY[reason]
+    fresh: dict[str, object] = {
+        "task": DIARIZE, "reason": reason, "priority": priority, "state": "queued", "attempts": 0, "updated_at": now,
+        "options": options,
+    }  # fmt: skip
+    if recording_ids:
+        tx.execute(_ask(tx.dialect.name), [fresh | {"recording_id": each} for each in recording_ids])
+
+
+def no_more_turns(tx: Transaction, recording_id: str) -> None:
+    """The turns of a recording came otherwise: it need not be diarized."""
+    mine = (work_items.c.recording_id == recording_id) & (work_items.c.task == DIARIZE)
+    tx.execute(sa.delete(work_items).where(mine, work_items.c.state != "done"))
+
+
 def enqueue_library(tx: Transaction, generation: str, now: int) -> int:
     """Queue every recording that this generation has not got as it is now; how many. Recordings with named voices first."""
     named = (
@@ -74,17 +127,18 @@ def enqueue_library(tx: Transaction, generation: str, now: int) -> int:
     current = _current(generation)
     rows = sa.select(
         recordings.c.id,
+        sa.literal("extract"),
         sa.literal(generation),
         sa.literal("migration"),
         sa.case((named, PRIORITY_NAMED), else_=PRIORITY["migration"]),
         sa.literal("queued"),
         sa.literal(0),
         sa.literal(now, sa.BigInteger),
-    ).where(~current)
+    ).where(~current, _HAS_SPEECH)
     rows = rows.order_by(recordings.c.created_at, recordings.c.id)  # they are taken in the order of their numbers
-    columns = ["recording_id", "generation", "reason", "priority", "state", "attempts", "updated_at"]
+    columns = ["recording_id", "task", "generation", "reason", "priority", "state", "attempts", "updated_at"]
     statement = upsert(tx.dialect.name, work_items).from_select(columns, rows)
-    changes = {name: statement.excluded[name] for name in columns[2:]}
+    changes = {name: statement.excluded[name] for name in columns[3:]}
     cleared = dict.fromkeys(("taken_epoch", "error_code", "error_message", "waived_why"), None)
     result = tx.execute(
         statement.on_conflict_do_update(index_elements=["recording_id", "generation"], set_=changes | cleared),
@@ -111,7 +165,7 @@ def take(
 ) -> list[Item]:
     """Take the next items by priority, and count the attempt. The transaction touched the lease first.
 
-    Items of a migration to a generation in `paused` stay, as does everything of the generations in `without`.
+    Items of a migration to a generation in `paused` stay, as does everything of the lanes in `without`.
     An item that was tried before waits behind those of its priority that were not, and one such is taken at most (none
     unless `tried`): it is worked on in a process of its own, so that if it kills that again, it takes nobody with it.
     """
@@ -121,15 +175,19 @@ def take(
             work_items.c.recording_id,
             work_items.c.generation,
             work_items.c.attempts,
+            work_items.c.task,
+            work_items.c.options,
             work_items.c.priority,
         )
         .where(work_items.c.state == "queued")
         .order_by(work_items.c.priority, work_items.c.id)
     )
     if paused:
-        query = query.where(~((work_items.c.reason == "migration") & work_items.c.generation.in_(list(paused))))
+        # Of a migration that makes turns, too: what has no generation is part of the one that there is.
+        mine = work_items.c.generation.is_(None) | work_items.c.generation.in_(list(paused))
+        query = query.where(~((work_items.c.reason == "migration") & mine))
     if without:
-        query = query.where(work_items.c.generation.not_in(list(without)))
+        query = query.where(LANE.not_in(list(without)))
     rows = list(tx.execute(query.where(work_items.c.attempts == 0).limit(limit)))
     if tried:
         again = query.where(work_items.c.attempts > 0).limit(1)
@@ -137,7 +195,7 @@ def take(
             # All that the queue holds of a higher priority was tried before, so this reads no more than those.
             again = again.where(work_items.c.priority < rows[0].priority)
         rows = [*tx.execute(again), *rows][:limit]
-    items = [Item(row.id, row.recording_id, row.generation, row.attempts + 1) for row in rows]
+    items = [Item(row.id, row.recording_id, row.generation, row.attempts + 1, row.task, row.options) for row in rows]
     if items:
         tx.execute(_take, {"ids": [item.id for item in items], "epoch": lease.epoch})
     return items
@@ -153,7 +211,7 @@ def reclaim(tx: Transaction, lease: Lease, now: int) -> list[ItemError]:
         "error_message": sa.func.coalesce(work_items.c.error_message + " ", "") + attempt,
         "updated_at": now,
     }
-    told = (work_items.c.recording_id, work_items.c.generation, work_items.c.error_message, work_items.c.attempts)
+    told = (work_items.c.recording_id, LANE.label("lane"), work_items.c.error_message, work_items.c.attempts)
     failed = tx.execute(
         sa.update(work_items)
         .where(left, work_items.c.attempts >= MAX_ATTEMPTS)
@@ -161,7 +219,7 @@ def reclaim(tx: Transaction, lease: Lease, now: int) -> list[ItemError]:
         .returning(*told)
     ).all()
     tx.execute(sa.update(work_items).where(left).values(state="queued", **values))
-    return [ItemError(r.recording_id, r.generation, WorkerDied.code, r.error_message, r.attempts) for r in failed]
+    return [ItemError(r.recording_id, r.lane, WorkerDied.code, r.error_message, r.attempts) for r in failed]
 
 
 _mine = (work_items.c.id == sa.bindparam("item_id")) & (work_items.c.taken_epoch == sa.bindparam("epoch"))
@@ -245,7 +303,8 @@ def earlier_attempts(tx: Transaction, item: Item) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Which items are meant; what is None does not matter. `library` is an id, `recordings` are full ids."""
+    """Which items are meant; what is None does not matter. `generation` may be another lane, `library` is an id, `recordings`
+    are full ids."""
 
     generation: str | None = None
     code: str | None = None
@@ -256,7 +315,7 @@ class Chosen:
         """What an item must fulfil; a list of recordings comes in as many parts as statements need."""
         common = []
         if self.generation is not None:
-            common.append(work_items.c.generation == self.generation)
+            common.append(self.generation == LANE)
         if self.code is not None:
             common.append(work_items.c.error_code == self.code)
         if self.library is not None:
@@ -273,11 +332,14 @@ EVERY = Chosen()
 
 
 def retry(tx: Transaction, now: int, chosen: Chosen = EVERY) -> int:
-    """Queue failed items of live generations again, from their first attempt on. What another generation left is queued
-    by the migration that makes it live again. Recordings that are named are tried again also where they were waived."""
+    """Queue failed items of live generations, and of none, again, from their first attempt on. What another generation left
+    is queued by the migration that makes it live again. Recordings that are named are tried again also where they were
+    waived."""
     states = ("failed",) if chosen.recordings is None else ("failed", "waived")
     live = sa.select(generations.c.name).where(generations.c.live)
-    query = sa.update(work_items).where(work_items.c.state.in_(states), work_items.c.generation.in_(live))
+    query = sa.update(work_items).where(
+        work_items.c.state.in_(states), work_items.c.generation.is_(None) | work_items.c.generation.in_(live)
+    )
     cleared = dict.fromkeys(("error_code", "error_message", "waived_why"), None)
     values = {"state": "queued", "attempts": 0, "updated_at": now} | cleared
     return sum(tx.execute(query.where(*each).values(**values)).rowcount for each in chosen.conditions())
@@ -304,7 +366,7 @@ def drop_open(tx: Transaction, generation: str) -> None:
 
 
 def still_open(tx: Transaction, recording_ids: Collection[str]) -> set[str]:
-    """Those of the recordings that some generation has still to extract."""
+    """Those of the recordings whose sound is still needed: to be extracted, or diarized."""
     query = sa.select(work_items.c.recording_id).where(
         work_items.c.recording_id.in_(list(recording_ids)), work_items.c.state.in_(("queued", "taken", "failed"))
     )
@@ -312,11 +374,11 @@ def still_open(tx: Transaction, recording_ids: Collection[str]) -> set[str]:
 
 
 def given_up(tx: Transaction, recording_ids: Collection[str]) -> dict[tuple[str, str], str]:
-    """Those of the recordings that nothing is done for any more: ``failed`` or ``waived``, by recording and generation."""
-    query = sa.select(work_items.c.recording_id, work_items.c.generation, work_items.c.state).where(
+    """Those of the recordings that nothing is done for any more: ``failed`` or ``waived``, by recording and lane."""
+    query = sa.select(work_items.c.recording_id, LANE.label("lane"), work_items.c.state).where(
         work_items.c.recording_id.in_(list(recording_ids)), work_items.c.state.in_(("failed", "waived"))
     )
-    return {(row.recording_id, row.generation): row.state for row in tx.execute(query)}
+    return {(row.recording_id, row.lane): row.state for row in tx.execute(query)}
 
 
 def open_count(tx: Transaction, generation: str | None = None) -> int:
@@ -331,7 +393,7 @@ def failures(tx: Transaction, generation: str | None = None, limit: int = 20) ->
     """A sample of the failed items."""
     query = sa.select(
         work_items.c.recording_id,
-        work_items.c.generation,
+        LANE,
         work_items.c.error_code,
         work_items.c.error_message,
         work_items.c.attempts,
@@ -343,7 +405,7 @@ def failures(tx: Transaction, generation: str | None = None, limit: int = 20) ->
 
 def progress(tx: Transaction, generation: str) -> Progress:
     """How far the work of a generation is."""
-    total = tx.execute(sa.select(sa.func.count(), sa.func.sum(recordings.c.seconds)).select_from(recordings)).one()
+    total = tx.execute(sa.select(sa.func.count(), sa.func.sum(recordings.c.seconds)).where(_HAS_SPEECH)).one()
     states = {
         row.state: row
         for row in tx.execute(
@@ -405,8 +467,8 @@ def cost(tx: Transaction, generation: str, budget_seconds: float) -> Cost:
     """What it takes to bring a generation to the whole library; embeddings that SQL has are used again."""
     current = _current(generation)
     speech = sa.case((speakers.c.speech_seconds > budget_seconds, budget_seconds), else_=speakers.c.speech_seconds)
-    every = tx.scalar(sa.select(sa.func.count()).select_from(recordings)) or 0
-    files = tx.execute(sa.select(sa.func.count(), sa.func.sum(recordings.c.seconds)).where(~current)).one()
+    every = tx.scalar(sa.select(sa.func.count()).where(_HAS_SPEECH)) or 0
+    files = tx.execute(sa.select(sa.func.count(), sa.func.sum(recordings.c.seconds)).where(~current, _HAS_SPEECH)).one()
     voices = tx.execute(
         sa.select(sa.func.count(), sa.func.sum(speech))
         .select_from(speakers)

@@ -177,6 +177,12 @@ def validate(turns: Iterable[Turn], duration: float | None) -> tuple[Turn, ...]:
     return tuple(sorted(kept, key=in_time))
 
 
+AWAITED = "awaited"
+"""In the place of a digest: the turns are yet to be found, by a diarizer."""
+NOBODY = "nobody"
+"""In the place of a digest: a diarizer has listened, and nobody talks."""
+
+
 def turns_digest(turns: Sequence[Turn]) -> str:
     """A hash of who talks when, to the millisecond, whatever the order of the turns and however often one is repeated.
 

@@ -178,8 +178,12 @@ def test_two_processes_upgrade_at_once(new_url: NewUrl) -> None:
         "UPDATE work_items SET state = 'waived'",
         "UPDATE speakers SET profile_id = 'nobody'",
         "UPDATE recordings SET content_version = 0",
-        "INSERT INTO work_items (recording_id, generation, reason, priority, state, attempts, updated_at)"
-        " VALUES ('r', 'v3', 'new', 0, 'queued', 0, 0)",
+        "INSERT INTO work_items (recording_id, task, generation, reason, priority, state, attempts, updated_at)"
+        " VALUES ('r', 'extract', 'v3', 'new', 0, 'queued', 0, 0)",
+        "INSERT INTO work_items (recording_id, task, generation, reason, priority, state, attempts, updated_at)"
+        " VALUES ('r', 'diarize', 'v4', 'new', 0, 'queued', 0, 0)",
+        "INSERT INTO work_items (recording_id, task, reason, priority, state, attempts, updated_at)"
+        " VALUES ('r', 'diarize', 'new', 0, 'queued', 0, 0), ('r', 'diarize', 'new', 0, 'queued', 0, 0)",
         "INSERT INTO migrations (alias, source, target, state, paused, started_at)"
         " VALUES ('speakers', 'v3', 'v4', 'running', false, 0), ('speakers', 'v4', 'v3', 'running', false, 0)",
         "INSERT INTO migrations (alias, source, target, state, paused, started_at) VALUES ('a', 'v3', 'v3', 'running', false, 0)",

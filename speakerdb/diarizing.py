@@ -147,7 +147,7 @@ def _one(
     for form in forms:
         ending, write = FORMATS[form]
         texts.append((output / f"{file.stem}{ending}", write(found, name).encode()))
-    _write([*texts, *kept])
+    write_whole([*texts, *kept])
     notices = list(found.notices)
     if name != file.stem and "rttm" in forms:
         notices.append(f"the RTTM calls it {name}, because its columns end at a space")
@@ -168,7 +168,7 @@ def _one(
     )
 
 
-def _write(files: Sequence[tuple[Path, bytes]]) -> None:
+def write_whole(files: Sequence[tuple[Path, bytes]]) -> None:
     """All of them, or none: written beside, and then renamed."""
     with ExitStack() as clean:
         waiting = []

@@ -13,11 +13,16 @@ KINDS: Mapping[str, str] = {
     "recording-added": "A recording came in. Data: `turns`.",
     "recording-changed": "A recording's turns or its sound changed. Data: `turns`; `gone`: the speakers whose label is gone;"
     " `lost`: their names and profiles.",
+    "recording-diarized": "A diarizer found a recording's turns. Data: `turns`, `speakers`, how many; `mapped`, how many speakers"
+    " were there before; `gone` and `lost` as above; `diarizer`.",
     "recording-removed": "A recording was removed, with its voices. Data: `speakers`, how many. No name is kept.",
     "recording-relocated": "A recording's file has another path now. Data: `old`, `new`.",
     "media-accepted": "A file that had changed was taken as the recording's sound. Data: `seconds`.",
     "file-uploaded": "A file came in over HTTP. Data: `size`, in bytes; `sha256`. No name is kept.",
     "upload-removed": "An uploaded file that no recording had was removed. Data: `size`, in bytes. No name is kept.",
+    "transcript-kept": "What was said in a recording was given, for the first time or anew. Data: `segments`, `words`, how many;"
+    " `outcome`. No word of it is kept here.",
+    "transcript-removed": "What was said in a recording was forgotten. Data: `words`, how many.",
     "library-brought-in": "A run of `add` over folders or manifests came to its end. Data: counts by outcome.",
     # People
     "speaker-renamed": "A speaker got another name, or lost it. Data: `old`, `new`.",

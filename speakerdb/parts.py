@@ -13,6 +13,7 @@ from speakerdb.executors import Executor, make_executor, share_out
 from speakerdb.explain import Explain
 from speakerdb.extraction.drain import Extraction
 from speakerdb.extraction.extract import LoadEmbedder
+from speakerdb.extraction.task import LoadDiarizer
 from speakerdb.files import Files
 from speakerdb.housekeeping import Housekeeping
 from speakerdb.index.port import VectorIndex
@@ -31,6 +32,7 @@ from speakerdb.projector import Projector
 from speakerdb.recipes import Recipes
 from speakerdb.repairer import Repairer
 from speakerdb.settings import Settings
+from speakerdb.transcripts import Transcripts
 from speakerdb.types import Generation
 from speakerdb.voices import Voices
 from speakerdb.worker import Worker
@@ -62,6 +64,7 @@ class Parts:
     housekeeping: Housekeeping
     live: Live
     preferences: Preferences
+    transcripts: Transcripts
 
 
 def build(
@@ -70,6 +73,7 @@ def build(
     index: VectorIndex,
     executor: Executor,
     load: LoadEmbedder,
+    load_diarizer: LoadDiarizer,
     *,
     probe: Callable[[Generation], Probe],
 ) -> Parts:
@@ -103,6 +107,9 @@ def build(
         timeout=settings.recording_timeout,
         workers=lambda: live.get().concurrency or workers,
         side_by_side=settings.models.keep != "one",
+        load_diarizer=load_diarizer,
+        comparing=lambda: serving.resolve().generation,
+        who=who,
     )
     migrator = Migrator(
         catalog,
@@ -170,4 +177,5 @@ def build(
         housekeeping=Housekeeping(catalog, settings.schedule, who=who),
         live=live,
         preferences=preferences,
+        transcripts=Transcripts(catalog, who=who),
     )

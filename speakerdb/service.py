@@ -17,10 +17,13 @@ from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Database
 from speakerdb.catalog.library import new_id
 from speakerdb.catalog.upgrade import upgrade
+from speakerdb.diarizers.asked import NOTHING_ASKED, Asked
+from speakerdb.diarizers.loading import DiarizerLoader
 from speakerdb.errors import ConfigurationError, NoMigration, SpeakerDBError, StorageFull, WorkerDied, WorkerTimeout
 from speakerdb.executors import IN_FLIGHT, Executor, Overdue, make_executor, refuse_in_a_starting_worker, share_out
 from speakerdb.extraction import Loader
 from speakerdb.extraction.extract import LoadEmbedder
+from speakerdb.extraction.task import LoadDiarizer
 from speakerdb.index.opening import open_index
 from speakerdb.index.port import VectorIndex
 from speakerdb.matcher import Scope
@@ -59,10 +62,11 @@ class SpeakerDB:
         index: VectorIndex,
         executor: Executor,
         load: LoadEmbedder,
+        load_diarizer: LoadDiarizer,
     ) -> None:
         self._executor = executor
         self._load = load
-        parts = build(settings, catalog, index, executor, load, probe=self._probe)
+        parts = build(settings, catalog, index, executor, load, load_diarizer, probe=self._probe)
         self.settings = settings
         self.catalog = catalog
         self.index = index
@@ -73,6 +77,7 @@ class SpeakerDB:
         self.ingest = parts.ingest
         self.people = parts.people
         self.voices = parts.voices
+        self.transcripts = parts.transcripts
         self.files = parts.files
         self.extraction = parts.extraction
         self.migrator = parts.migrator
@@ -98,6 +103,7 @@ class SpeakerDB:
         index: VectorIndex | None = None,
         executor: Executor | None = None,
         load_embedder: LoadEmbedder | None = None,
+        load_diarizer: LoadDiarizer | None = None,
         clock: Callable[[], int] | None = None,
         start: bool = True,
     ) -> SpeakerDB:
@@ -134,7 +140,7 @@ class SpeakerDB:
                 settings.extractor.backend,
                 settings.extractor.precision == "half",
             )
-            opened = cls(settings, catalog, index, executor, load)
+            opened = cls(settings, catalog, index, executor, load, load_diarizer or DiarizerLoader.of(settings))
             if start:
                 opened._first_start()
             given_up.pop_all()
@@ -170,14 +176,16 @@ class SpeakerDB:
     def add(
         self,
         path: Path | str | None,
-        turns: Sequence[Turn],
+        turns: Sequence[Turn] | None = None,
         *,
         recording_id: str | None = None,
         library: str = "default",
         names: Mapping[str, str] | None = None,
         waveform: Waveform | None = None,
+        asked: Asked = NOTHING_ASKED,
     ) -> AddReport:
-        """Add a recording with its turns, or bring it up to date, and queue the work. See `Ingest.add`.
+        """Add a recording with its turns, or bring it up to date, and queue the work. Without turns a diarizer is to find
+        them, as is `asked`. See `Ingest.add`.
 
         A waveform is held in memory until its recording is extracted by this object's `work`; a recording that has only
         a waveform cannot be extracted again for another generation.
@@ -188,7 +196,13 @@ class SpeakerDB:
             before = self.extraction.keep(recording_id, waveform)  # before another thread can take its work
         try:
             return self.ingest.add(
-                path, turns, recording_id=recording_id, library_name=library, names=names, waveform=waveform
+                path,
+                turns,
+                recording_id=recording_id,
+                library_name=library,
+                names=names,
+                waveform=waveform,
+                asked=asked,
             )
         except SpeakerDBError:
             if waveform is not None and recording_id is not None:

@@ -149,7 +149,7 @@ class Worker:
         on_step(last, ProjectionReport())
         blocked |= last.unavailable
         written += self.project(settle=True, stop=hurry)
-        if blocked and stopped != "stopped" and not (total.done or total.failed):
+        if blocked and stopped != "stopped" and not (total.done or total.diarized or total.failed):
             raise next(iter(blocked.values()))
         meter.finish()
         return WorkReport(
@@ -166,6 +166,7 @@ class Worker:
             errors=tuple(total.errors),
             unavailable={name: _sentence(name, error) for name, error in blocked.items()},
             work=total.work,
+            recordings_diarized=total.diarized,
         )
 
     def _live(self) -> list[Generation]:

@@ -29,6 +29,7 @@ from speakerdb.api import (
     seeing,
     serving,
     speakers,
+    transcripts,
     uploads,
 )
 from speakerdb.api.door import Door, note_of
@@ -39,7 +40,7 @@ from speakerdb.service import SpeakerDB
 
 PREFIX = "/v1"
 NOUNS: tuple[Routes, ...] = (
-    recordings.routes, uploads.routes, speakers.routes, profiles.routes, matches.routes, migrations.routes,
+    recordings.routes, uploads.routes, speakers.routes, profiles.routes, transcripts.routes, matches.routes, migrations.routes,
     progress.routes, repairs.routes, serving.routes, media.routes, seeing.routes, keys.routes, health.routes,
 )  # fmt: skip
 SPARE_THREADS = 16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +36,9 @@ from speakerdb.api.parts import (
 from speakerdb.api.route import Routes
 from speakerdb.catalog import versions
 from speakerdb.core.turns import turns_of_items
-from speakerdb.errors import InvalidInput, MediaForbidden
+from speakerdb.diarizers.asked import Asked, Channels
+from speakerdb.diarizers.port import MOST_SPEAKERS, Hints
+from speakerdb.errors import InvalidInput, MediaForbidden, NeedsTurns
 from speakerdb.ingest import Given as Entry
 from speakerdb.ingest import Said as SaidOfVoice
 from speakerdb.reports import RecordingView
@@ -65,6 +68,7 @@ class SaidOfSpeaker(Given):
 
 
 Turns = Annotated[list[GivenTurn], Field(min_length=1)]
+Speakers = Annotated[int | None, Field(ge=1, le=MOST_SPEAKERS)]
 RecordedAt = Annotated[
     int | None, Field(ge=-LARGEST, le=LARGEST, description="When it was made: microseconds since the epoch in UTC.")
 ]
@@ -74,6 +78,21 @@ FilePath = Annotated[
 Upload = Annotated[Text | None, Field(min_length=1, max_length=200, description="The name of an uploaded file.")]
 
 
+class AskedOfDiarizer(Given):
+    """What is known of the speakers of a recording that is to be diarized."""
+
+    num_speakers: Speakers = None
+    min_speakers: Speakers = None
+    max_speakers: Speakers = None
+    channels: Annotated[
+        Channels, Field(description="`as-speakers`: each channel is one speaker, as in a call of two channels.")
+    ] = "mix"
+
+    def asked(self) -> Asked:
+        """The same, as use cases take it. `InvalidInput` for numbers that contradict each other."""
+        return Asked(Hints(self.num_speakers, self.min_speakers, self.max_speakers), self.channels)
+
+
 class NewRecording(Said):
     """A recording with its turns. Exactly one of `path` and `upload` names its file."""
 
@@ -81,7 +100,10 @@ class NewRecording(Said):
     path: FilePath = None
     upload: Upload = None
     library: LibraryName = "default"
-    turns: Turns
+    turns: Annotated[
+        Turns | None, Field(description="Who talks when. Left out, the recording is queued to be diarized.")
+    ] = None
+    diarize: Annotated[AskedOfDiarizer | None, Field(description="What the diarizer is told, without turns.")] = None
     speakers: Annotated[
         dict[str, SaidOfSpeaker], Field(default_factory=dict, description="By the label that the turns name them with.")
     ]
@@ -91,6 +113,8 @@ class NewRecording(Said):
     def _one_file(self) -> NewRecording:
         if (self.path is None) == (self.upload is None):
             raise ValueError("give either path or upload")
+        if self.turns is not None and self.diarize is not None:
+            raise ValueError("give either turns or diarize")
         return self
 
 
@@ -132,12 +156,13 @@ def add_recording(given: NewRecording, house: HouseOf, response: Response) -> Re
     """Add a recording. The same again gives what is there (200); 409 where the id, or the file, has other content."""
     entry = Entry(
         _file(house.db, given.path, given.upload),
-        lambda: (_turns(given.turns), 0),
+        _read(house.db, given.turns),
         given.id,
         given.library,
         {label: SaidOfVoice(said.name, said.profile) for label, said in given.speakers.items()},
         given.recorded_at,
         where="the request",
+        asked=Asked() if given.diarize is None else given.diarize.asked(),
     )
     with because(given.why), uploads.still_there(house.db, given.upload):
         found, new = house.db.ingest.create(entry, house.opener)
@@ -222,6 +247,15 @@ def remove_recording(
         db.ingest.remove(found.id)
     gone = upload is not None and uploads.remove_unused(db, upload)
     return Removed(removed=True, id=found.id, speakers=found.speakers, upload_removed=gone)
+
+
+def _read(db: SpeakerDB, given: list[GivenTurn] | None) -> Callable[[], tuple[tuple[Turn, ...], int]] | None:
+    """The turns that were given; None where a diarizer is to find them. `NeedsTurns` where it may not."""
+    if given is not None:
+        return lambda: (_turns(given), 0)
+    if not db.settings.diarizer.on_add:
+        raise NeedsTurns("The recording came without turns.", hint="Give its turns, or set `diarizer.on_add`.")
+    return None
 
 
 def _turns(given: list[GivenTurn]) -> tuple[Turn, ...]:

@@ -29,7 +29,7 @@ from speakerdb.errors import InvalidInput, SpeakerDBError
 from speakerdb.people.naming import checked_why
 from speakerdb.reports.access import Role
 
-Body = Literal["none", "json", "turns", "upload", "clip"]
+Body = Literal["none", "json", "turns", "transcript", "upload", "clip"]
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 SLOWEST = 16 * 1024
@@ -171,7 +171,7 @@ async def _enter(
         if body in CHUNKED_READ:
             return await handle(request)
         if body != "none":
-            limit = house.settings.turns_mb if body == "turns" else house.settings.body_mb
+            limit = house.settings.turns_mb if body in ("turns", "transcript") else house.settings.body_mb
             pieces = [piece async for piece in bounded(request, limit)]
             request._body = b"".join(pieces)  # where Starlette keeps a body that was read
         if not blocks:
@@ -217,7 +217,7 @@ def _check_query(request: Request, known: frozenset[str]) -> None:
 def _check_type(request: Request, body: Body) -> None:
     """`InvalidInput` for a body that is sent as something else than what is read from it."""
     sent = request.headers.get("content-type", "").partition(";")[0].strip()
-    if body in CHUNKED_READ and sent.startswith("multipart/"):
+    if (body in CHUNKED_READ or body == "transcript") and sent.startswith("multipart/"):
         raise InvalidInput("A form was sent, and the file's bytes are wanted.", hint="Let the file itself be the body.")
     if body in ("json", "turns") and sent and not sent.endswith(("/json", "+json")):
         raise InvalidInput(

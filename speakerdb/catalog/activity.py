@@ -74,10 +74,8 @@ class Queue:
 
 def queues(tx: Transaction, paused: Collection[str]) -> dict[str, Queue]:
     """The queue by lane; lanes with an empty one are left out."""
-    mine = work_items.c.generation.in_(list(paused))
-    if paused:
-        mine |= work_items.c.generation.is_(None)
-    held = (work_items.c.reason == "migration") & mine
+    mine: sa.ColumnElement[bool] = work_items.c.generation.in_(list(paused))
+    held = (work_items.c.reason == "migration") & (mine | (work_items.c.generation.is_(None) if paused else sa.false()))
     held &= work_items.c.state == "queued"
     query = (
         sa.select(

@@ -118,6 +118,10 @@ def digest_before_splits(tx: Transaction, recording_id: str, by_label: Mapping[s
     return turns_digest([replace(turn, speaker=first(turn.speaker)) for turn in listed])
 
 
+_WITH_GONE = ("recording-changed", "recording-diarized", "assignments-reverted")
+"""Kinds of events that name speakers who are not there any more."""
+
+
 def forget_events(tx: Transaction, recording_id: str) -> None:
     """Delete what was told of a recording and of its speakers, also of those whose label went before: names stand there.
 
@@ -125,9 +129,7 @@ def forget_events(tx: Transaction, recording_id: str) -> None:
     numbers only grow, and whoever follows the events by number misses none. The speakers still exist.
     """
     newest = tx.scalar(sa.select(sa.func.max(events.c.id))) or 0
-    of_recording = sa.select(events.c.data).where(
-        events.c.entity_id == recording_id, events.c.kind == "recording-changed"
-    )
+    of_recording = sa.select(events.c.data).where(events.c.entity_id == recording_id, events.c.kind.in_(_WITH_GONE))
     gone = [speaker for data in tx.scalars(of_recording) for speaker in json.loads(data).get("gone", ())]
     fresh = [recording_id, *gone, *library.speaker_ids(tx, recording_id).values()]
     forgotten = set(fresh)

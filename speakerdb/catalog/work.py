@@ -313,9 +313,9 @@ class Chosen:
 
     def conditions(self) -> Iterator[list[sa.ColumnElement[bool]]]:
         """What an item must fulfil; a list of recordings comes in as many parts as statements need."""
-        common = []
+        common: list[sa.ColumnElement[bool]] = []
         if self.generation is not None:
-            common.append(self.generation == LANE)
+            common.append(LANE.in_([self.generation]))
         if self.code is not None:
             common.append(work_items.c.error_code == self.code)
         if self.library is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from speakerdb.cli.diarize import Channels
 from speakerdb.cli.intake_view import run_intake
 from speakerdb.cli.live import work_unless_another_does
 from speakerdb.cli.output import error_value, plural, print_error
@@ -66,6 +67,22 @@ def add(
     name: Annotated[
         list[str] | None, typer.Option(metavar="LABEL=NAME", help="Name a speaker; may be repeated.")
     ] = None,
+    diarize: Annotated[
+        bool | None,
+        typer.Option(
+            "--diarize/--no-diarize",
+            help="Queue recordings without turns to be diarized, or refuse them; as `diarizer.on_add` says unless given.",
+        ),
+    ] = None,
+    num_speakers: Annotated[
+        int | None, typer.Option(metavar="N", help="Tell the diarizer: so many speakers in each recording.")
+    ] = None,
+    min_speakers: Annotated[int | None, typer.Option(metavar="N", help="So many at least.")] = None,
+    max_speakers: Annotated[int | None, typer.Option(metavar="N", help="So many at most.")] = None,
+    channels: Annotated[
+        Channels,
+        typer.Option(help="`mix`: all channels as one. `as-speakers`: each channel is one speaker, as in a call."),
+    ] = Channels.mix,
     now: Annotated[bool, typer.Option("--now", help="Extract at once, with everything else that waits.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; write nothing.")] = False,
     refused: Annotated[
@@ -78,15 +95,21 @@ def add(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Add recordings with their turns, and queue them for extraction.
+    """Add recordings with their turns, and queue them for extraction. Those without turns are diarized first.
 
     A file that cannot be added does not stop the others; the exit code is that of the first error. Adding a file again
     that has not changed changes nothing.
     """
+    from speakerdb.diarizers.asked import Asked
+    from speakerdb.diarizers.port import Hints
     from speakerdb.ingest import TurnsFiles
     from speakerdb.ingest.sources import is_manifest
 
     session = Session.of(ctx, as_json)
+    hints = Hints(num_speakers, min_speakers, max_speakers)
+    asked = Asked(hints, channels.value) if diarize in (True, None) else None
+    if diarize is None and not session.settings().diarizer.on_add:
+        asked = None
     if dry_run or refused is not None or any(path.is_dir() or is_manifest(path) for path in files):
         if recording_id or name:
             raise InvalidInput(
@@ -94,7 +117,9 @@ def add(
                 hint="Give ids and names in a manifest.",
             )
         raise typer.Exit(
-            run_intake(session, files, turns=turns, library=library, now=now, dry_run=dry_run, refused=refused)
+            run_intake(
+                session, files, turns=turns, library=library, now=now, dry_run=dry_run, refused=refused, asked=asked
+            )
         )
     _check_together(files, recording_id, name or [])
     names = _names(name or [])
@@ -108,10 +133,11 @@ def add(
             try:
                 report = db.add(
                     file,
-                    _turns(source, file, alone=len(files) == 1),
+                    _turns(source, file, alone=len(files) == 1, diarize=asked is not None),
                     recording_id=recording_id,
                     library=library,
                     names=names,
+                    asked=asked or Asked(),
                 )
             except SpeakerDBError as error:
                 if error.scope == "run":
@@ -135,15 +161,20 @@ def add(
         session.result(answer, lambda *_: None)
     elif work is not None:
         session.show(lambda console: show_work(console, work))
+    elif any(row["report"] is not None and row["report"].to_diarize for row in rows):
+        session.note("next: `speakerdb work` diarizes and extracts what is queued.")
     elif any(row["report"] is not None and row["report"].queued for row in rows):
         session.note("next: `speakerdb work` extracts what is queued.")
     raise typer.Exit(exit_code)
 
 
-def _turns(source: TurnsFiles, file: Path, *, alone: bool) -> Sequence[Any]:
+def _turns(source: TurnsFiles, file: Path, *, alone: bool, diarize: bool) -> Sequence[Any] | None:
+    """The turns of a file; None where none lie beside it and a diarizer is to find them."""
     from speakerdb.ingest.looking import check_text
 
     check_text(file)
+    if diarize and source.place is None and source.find(file) is None:
+        return None
     return source.of(file, alone=alone).recordings[""]
 
 

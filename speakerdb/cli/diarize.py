@@ -158,9 +158,9 @@ def _diarizer(
         from speakerdb.diarizers.channels import ChannelsAsSpeakers
 
         return ChannelsAsSpeakers()
-    from speakerdb.diarizers.loading import diarizer_of
+    from speakerdb.diarizers.loading import DiarizerLoader
 
-    return diarizer_of(settings, device=device, **changes)
+    return DiarizerLoader.of(settings, device=device, **changes)()
 
 
 def _turns_of(path: Path) -> Mapping[str, Sequence[Turn]]:

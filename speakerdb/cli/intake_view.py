@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -19,6 +19,9 @@ from speakerdb.cli.session import Session
 from speakerdb.cli.show import say, show_work
 from speakerdb.reports import as_json
 from speakerdb.reports.intake import IntakeEvent, IntakeReport
+
+if TYPE_CHECKING:
+    from speakerdb.diarizers.asked import Asked
 
 SHOWN_REFUSALS = 20
 HIDDEN_FIELDS = ("sample", "refused", "refused_by_code")
@@ -69,6 +72,7 @@ def run_intake(
     now: bool,
     dry_run: bool,
     refused: Path | None,
+    asked: Asked | None,
 ) -> int:
     """Bring in files, folders and manifests; the exit code."""
     work, work_code = None, 0
@@ -78,8 +82,9 @@ def run_intake(
             refused = db.settings.data_dir / "refused" / f"{stamp}.jsonl"
         with StopSignals() as stop, IntakeView(session.err) as view:
             report = db.ingest.bring_in(
-                paths, turns=turns, library_name=library, dry_run=dry_run, refused=refused, on_event=view, stop=stop
-            )
+                paths, turns=turns, library_name=library, dry_run=dry_run, refused=refused, on_event=view, stop=stop,
+                asked=asked,
+            )  # fmt: skip
         if now and not dry_run and not report.stopped and report.recordings > report.refused:
             work, work_code = work_unless_another_does(session, db, again="Run `speakerdb work` to continue.")
     if session.json:
@@ -123,6 +128,7 @@ def show_intake(console: Console, report: IntakeReport) -> None:
         ("Refused", f"{report.refused:,}"),
     ]
     extra = (
+        ("Without turns, to be diarized", report.to_diarize),
         ("Turns", report.turns),
         ("Segments that name no speaker", report.without_speaker),
         ("Speakers named", report.named),
@@ -150,4 +156,5 @@ def _note_next(session: Session, report: IntakeReport, *, worked: bool) -> None:
             f" `speakerdb add {clean(report.refused_file)}`."
         )
     if not report.dry_run and not worked and (report.added or report.changed or report.retried):
-        session.note("next: `speakerdb work` extracts what is queued.")
+        does = "diarizes and extracts" if report.to_diarize else "extracts"
+        session.note(f"next: `speakerdb work` {does} what is queued.")

@@ -42,6 +42,7 @@ from speakerdb.cli import (
     status,
     support,
     token,
+    transcripts,
     undo,
     work,
 )
@@ -88,6 +89,8 @@ app.command()(serve.serve)
 app.command()(match.match)
 app.command()(diarize.diarize)
 app.command("diarize evaluate")(diarize.evaluate)
+app.command()(transcripts.label)
+app.add_typer(transcripts.app, name="transcripts")
 app.add_typer(migrate.app, name="migrate")
 app.add_typer(speakers.app, name="speakers")
 app.add_typer(profiles.app, name="profiles")

@@ -133,6 +133,8 @@ def show_work(console: Console, report: WorkReport) -> None:
         f" {plural(report.speakers_embedded, 'speaker')} embedded, {report.speakers_unembeddable:,} unembeddable,"
         f" {plural(report.documents_written, 'document')} written.",
     )
+    if report.recordings_diarized:
+        say(console, f"{plural(report.recordings_diarized, 'recording')} diarized.")
     if report.recordings_done:
         say(
             console,
@@ -226,8 +228,11 @@ def show_current(console: Console, current: Sequence[CurrentRecording], most: in
 
 
 def current_text(current: CurrentRecording) -> str:
-    """A recording that is being worked on, with its turns and speakers."""
+    """A recording that is being worked on, with its turns and speakers, or how far its diarization is."""
     name = recording_name(current.recording_id, current.path) or current.recording_id
+    if current.step:
+        share = "" if current.share is None else f" {current.share:.0%}"
+        return clean(f"{name} ({current.generation}, {current.step}{share})")
     return clean(
         f"{name} ({current.generation}, {plural(current.turns, 'turn')}, {plural(current.speakers, 'speaker')})"
     )
@@ -305,6 +310,7 @@ def recording_name(recording_id: str | None, path: str | None) -> str | None:
 def show_added(console: Console, file: str, report: AddReport) -> None:
     """One recording that was added."""
     queued = f"queued for {', '.join(report.queued)}" if report.queued else "nothing queued"
+    queued = "queued to be diarized" if report.to_diarize else queued
     say(
         console,
         f"{file}: {report.outcome} as {report.recording_id}; {plural(report.turns, 'turn')},"

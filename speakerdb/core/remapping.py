@@ -58,21 +58,23 @@ def remap(
     old_voices: Mapping[str, FloatArray] | None = None,
     new_voices: Mapping[str, FloatArray] | None = None,
 ) -> Remapping:
-    """The mapping of the speakers of `new` onto those of `old`. Voices are unit vectors by speaker, of one space."""
+    """The mapping of the speakers of `new` onto those of `old`. Voices are unit vectors by speaker, of one space. An old
+    speaker of whom there is a voice and no turn is told by voice alone."""
     theirs, ours = stretches(old), stretches(new)
-    olds, news = sorted(theirs), sorted(ours)
+    olds, news = sorted({*theirs, *(old_voices or {})}), sorted(ours)
     if not olds or not news:
         return Remapping((), tuple(olds), tuple(news))
     scores = np.zeros((len(olds), len(news)))
     details: dict[tuple[int, int], tuple[float, float | None]] = {}
     for row, before in enumerate(olds):
         for column, after in enumerate(news):
-            shared = _shared(theirs[before], ours[after])
-            time = shared / min(_seconds(theirs[before]), _seconds(ours[after]))
+            told = theirs.get(before, [])
+            shared = _shared(told, ours[after])
+            time = [shared / min(_seconds(told), _seconds(ours[after]))] if told else []
             cosine = _cosine((old_voices or {}).get(before), (new_voices or {}).get(after))
             voice = None if cosine is None else (cosine - VOICE_NOTHING) / (VOICE_SAME - VOICE_NOTHING)
-            known = [time] if voice is None else [time, min(1.0, max(0.0, voice))]
-            scores[row, column] = sum(known) / len(known)
+            known = time if voice is None else [*time, min(1.0, max(0.0, voice))]
+            scores[row, column] = sum(known) / len(known) if known else 0.0
             details[row, column] = shared, cosine
     pairs = [
         Pair(olds[row], news[column], float(scores[row, column]), *details[row, column])

@@ -6,13 +6,17 @@ import functools
 import hashlib
 import io
 import json
+import threading
 import warnings
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from speakerdb.diarizers.asked import Channels
+from speakerdb.diarizers.channels import ChannelsAsSpeakers
 from speakerdb.diarizers.cloud import load_cloud
 from speakerdb.diarizers.config import PipelineConfig
 from speakerdb.diarizers.finding import CloudPipeline, Part, PipelineFiles, Trust, find
@@ -62,25 +66,62 @@ def load_diarizer(
     )
 
 
-def diarizer_of(settings: Settings, *, device: str | None = None, **changes: object) -> Diarizer:
-    """The diarizer of all settings. `device` and `changes` (settings of `diarizer`) take the place of what is set there.
+_held: dict[str, Diarizer] = {}
+"""The diarizer that this process has, by what it was loaded with."""
+_loading = threading.Lock()
 
-    `ConfigurationError` for a change that cannot be; else what `load_diarizer` raises.
-    """
-    try:
-        chosen = DiarizerSettings(**(settings.diarizer.model_dump() | changes))
-    except ValidationError as error:
-        raise ConfigurationError(f"The diarizer cannot be set so: {error.errors()[0]['msg']}.") from error
-    pins = (generation.model.sha256 for generation in settings.known_generations().values())
-    return load_diarizer(
-        chosen,
-        device=device or settings.device,
-        pinned=frozenset(pin for pin in pins if pin is not None),
-        allow_unknown=settings.allow_unknown_checkpoints,
-        offline=settings.models.offline,
-        telemetry=settings.telemetry,
-        folder=settings.models_folder,
-    )
+
+@dataclass(frozen=True)
+class DiarizerLoader:
+    """Loads a diarizer. It travels to a worker, where the diarizer is loaded once."""
+
+    settings: DiarizerSettings
+    device: str = "auto"
+    pinned: tuple[str, ...] = ()
+    allow_unknown: bool = False
+    offline: bool = False
+    telemetry: bool = False
+    folder: Path | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, *, device: str | None = None, **changes: object) -> DiarizerLoader:
+        """That of all settings. `device` and `changes` (settings of `diarizer`) take the place of what is set there.
+
+        `ConfigurationError` for a change that cannot be.
+        """
+        try:
+            chosen = DiarizerSettings(**(settings.diarizer.model_dump() | changes))
+        except ValidationError as error:
+            raise ConfigurationError(f"The diarizer cannot be set so: {error.errors()[0]['msg']}.") from error
+        pins = (generation.model.sha256 for generation in settings.known_generations().values())
+        return cls(
+            chosen,
+            device=device or settings.device,
+            pinned=tuple(sorted(pin for pin in pins if pin is not None)),
+            allow_unknown=settings.allow_unknown_checkpoints,
+            offline=settings.models.offline,
+            telemetry=settings.telemetry,
+            folder=settings.models_folder,
+        )
+
+    def __call__(self, channels: Channels = "mix") -> Diarizer:
+        """The diarizer, ready. Raises what `load_diarizer` raises."""
+        if channels == "as-speakers":
+            return ChannelsAsSpeakers()
+        key = repr(self)
+        with _loading:
+            if key not in _held:
+                _held.clear()
+                _held[key] = load_diarizer(
+                    self.settings,
+                    device=self.device,
+                    pinned=self.pinned,
+                    allow_unknown=self.allow_unknown,
+                    offline=self.offline,
+                    telemetry=self.telemetry,
+                    folder=self.folder,
+                )
+            return _held[key]
 
 
 class _Maker:

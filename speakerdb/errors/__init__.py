@@ -4,7 +4,7 @@ SpeakerDBError
 ├── ConfigurationError ── GenerationChanged, SchemaNewer, SchemaOutdated, BackupUnusable, DiarizerRefused
 ├── NotFound (also LookupError) ── NotEmbedded
 ├── InvalidInput (also ValueError) ── NeedsTurns, InvalidTurns, InvalidTranscript, InvalidManifest, DuplicateEntry,
-│                                 InvalidBundle, TooFewVoices
+│                                 InvalidBundle, TooFewVoices, NamesUnmapped
 ├── Conflict ── MigrationActive, IllegalTransition, NoMigration, LeaseHeld, LeaseLost, WritesFenced, AliasMoved, AliasMissing,
 │               IndexExists, CannotUndo, LibraryInUse, AlreadyExists, VersionConflict
 ├── MediaError ── MediaMissing, MediaUnreadable, MediaChanged, MediaForbidden, NoAudioTrack, MediaTooShort
@@ -58,7 +58,7 @@ from speakerdb.errors.conflicts import (
     VersionConflict,
     WritesFenced,
 )
-from speakerdb.errors.diarizing import DiarizationFailed, DiarizerRefused, TooFewVoices
+from speakerdb.errors.diarizing import DiarizationFailed, DiarizerRefused, NamesUnmapped, TooFewVoices
 from speakerdb.errors.extraction import (
     CheckpointUntrusted,
     DimensionMismatch,
@@ -141,6 +141,7 @@ __all__ = [
     "ModelAccessDenied",
     "ModelOffline",
     "ModelUnavailable",
+    "NamesUnmapped",
     "NeedsTurns",
     "NoAudioTrack",
     "NoMigration",

@@ -28,6 +28,16 @@ class TooFewVoices(InvalidInput):
     )
 
 
+class NamesUnmapped(InvalidInput):
+    """A recording was diarized again, and somebody who has a name would be gone: the recording stays as it is."""
+
+    code = "names-unmapped"
+    default_hint = (
+        "Look with `speakerdb rediarize RECORDING --dry-run`; where they may go, run it with `--accept-lost`"
+        " (`assignments revert` brings them back)."
+    )
+
+
 class DiarizationFailed(ExtractionError):
     """The diarization pipeline failed on a recording."""
 

@@ -7,10 +7,12 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 from speakerdb.errors import ConfigurationError
 from speakerdb.executors.port import Executor, Interrupted, Overdue, Result, Task, WorkerLost
 from speakerdb.executors.processes import ProcessExecutor
+from speakerdb.executors.telling import told
 
 __all__ = [
     "IN_FLIGHT",
@@ -44,10 +46,12 @@ class InlineExecutor:
         *,
         timeout: float | None = None,  # noqa: ARG002  the port's
         alone: bool = False,  # noqa: ARG002
+        on_told: Callable[[Any], None] | None = None,
     ) -> Future[Result]:
         future: Future[Result] = Future()
         try:
-            future.set_result(function(task))
+            with told(on_told):
+                future.set_result(function(task))
         except Exception as error:  # noqa: BLE001  a future carries any error; the reader decides by class
             future.set_exception(error)
         return future

@@ -12,12 +12,14 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 
 from speakerdb.errors import ExtractionError
+from speakerdb.executors.telling import told
 
 REQUEST = struct.Struct("!Q")
 """The task's number; its function and itself, pickled, follow."""
 ANSWER = struct.Struct("!Qc")
-"""The task's number, and what follows: nothing (it has begun), or, pickled, what it gave or the error that it raised."""
-BEGUN, GAVE, RAISED = b"b", b"g", b"r"
+"""The task's number, and what follows: nothing (it has begun), or, pickled, how far it is, what it gave, or the error that
+it raised."""
+BEGUN, TOLD, GAVE, RAISED = b"b", b"t", b"g", b"r"
 
 
 def serve(connection: Connection, threads: int | None, gpu: str | None) -> None:
@@ -58,7 +60,8 @@ def _work(connection: Connection, sending: threading.Lock, request: bytes) -> No
     try:
         function, task = pickle.loads(memoryview(request)[REQUEST.size :])  # noqa: S301  our parent's
         _send(connection, sending, request, BEGUN, b"")
-        what, answer = GAVE, _packed(function(task))
+        with told(lambda value: _send(connection, sending, request, TOLD, _packed(value))):
+            what, answer = GAVE, _packed(function(task))
     except BaseException as error:  # noqa: BLE001  a thread that ends without an answer would be waited for; SystemExit, too
         what, answer = RAISED, _packed(_portable(error))
     _send(connection, sending, request, what, answer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -43,8 +43,10 @@ class Executor(Protocol):
         *,
         timeout: float | None = None,
         alone: bool = False,
+        on_told: Callable[[Any], None] | None = None,
     ) -> Future[Result]:
-        """Start a task. One that is `alone` shares its process with no other, because it may end it.
+        """Start a task. One that is `alone` shares its process with no other, because it may end it. `on_told` is called, in
+        any thread, with what the task tells of itself (`telling.tell`).
 
         A process that ends shows as `concurrent.futures.BrokenExecutor` in the futures of the tasks that were in it, and in
         no other: `WorkerLost`; `Overdue` where it was ended because the task took more than `timeout` seconds, from when

@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from speakerdb.errors import ExtractionError
-from speakerdb.executors.child import ANSWER, BEGUN, GAVE, REQUEST, serve
+from speakerdb.executors.child import ANSWER, BEGUN, GAVE, REQUEST, TOLD, serve
 from speakerdb.executors.port import Interrupted, Overdue, Result, Task, WorkerLost
 
 END_SECONDS = 5.0
@@ -61,6 +61,7 @@ class ProcessExecutor:
         *,
         timeout: float | None = None,
         alone: bool = False,
+        on_told: Callable[[Any], None] | None = None,
     ) -> Future[Result]:
         future: Future[Result] = Future()
         future.set_running_or_notify_cancel()  # it cannot be cancelled, only ended
@@ -70,7 +71,7 @@ class ProcessExecutor:
             future.set_exception(error)
             return future
         with self._lock:
-            self._chosen(alone=alone).give(_Job(future, timeout, alone), packed)
+            self._chosen(alone=alone).give(_Job(future, timeout, alone, on_told), packed)
         return future
 
     def _chosen(self, *, alone: bool) -> _Worker:
@@ -127,6 +128,13 @@ class ProcessExecutor:
             if number in worker.jobs:
                 worker.jobs[number].begun = time.monotonic()
 
+    def told(self, worker: _Worker, number: int, packed: memoryview) -> None:
+        """A task says how far it is."""
+        with self._lock:
+            job = worker.jobs.get(number)
+        if job is not None and job.on_told is not None:
+            job.on_told(pickle.loads(packed))  # noqa: S301  our child's
+
     def finished(self, worker: _Worker, number: int) -> _Job | None:
         """A task was answered; None where it was taken from the worker a moment before."""
         with self._lock:
@@ -161,6 +169,7 @@ class _Job:
     future: Future[Any]
     timeout: float | None
     alone: bool
+    on_told: Callable[[Any], None] | None = None
     begun: float | None = None
 
 
@@ -273,6 +282,9 @@ class _Worker:
         number, what = ANSWER.unpack_from(answer)
         if what == BEGUN:
             self._pool.begun(self, number)
+            return
+        if what == TOLD:
+            self._pool.told(self, number, memoryview(answer)[ANSWER.size :])
             return
         job, good = self._pool.finished(self, number), what == GAVE
         if job is None:

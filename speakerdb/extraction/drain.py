@@ -18,19 +18,30 @@ from typing import Any
 from speakerdb.catalog import journal, library, work
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.leases import Lease
+from speakerdb.catalog.library import RecordingRow
 from speakerdb.catalog.work import Item
+from speakerdb.core.turns import AWAITED, NOBODY
+from speakerdb.diarizers.asked import Asked
+from speakerdb.diarizers.loading import DiarizerLoader
 from speakerdb.errors import GenerationChanged, SpeakerDBError, WorkerTimeout
 from speakerdb.executors import Executor, Interrupted, Overdue
+from speakerdb.extraction.diarize import diarize
 from speakerdb.extraction.extract import Extracted, LoadEmbedder, Task, Together, extract, extract_together
 from speakerdb.extraction.outcomes import Outcome, Parcel, in_turn, lost
 from speakerdb.extraction.report import StepReport
 from speakerdb.extraction.storing import Storing
+from speakerdb.extraction.task import DiarizeTask, LoadDiarizer
 from speakerdb.reports import CurrentRecording
-from speakerdb.types import Generation, Waveform
+from speakerdb.settings import DiarizerSettings
+from speakerdb.types import Generation, Turn, Waveform
 
 LEASE_NAME = "work"
 POLL_SECONDS = 1.0
 """How often a waiting coordinator looks at its clock, its lease, the queue, and whether it is to stop."""
+
+DIARIZING_PACE = 8.0
+"""Seconds that the diarization of one second of sound may take beyond what any recording may: four times what the slowest
+pipeline takes on one core (`docs/how-to/diarize.md`)."""
 
 COMMIT_SECONDS = 1.0
 """Finished recordings are committed together, but no later than this after the first of them."""
@@ -54,10 +65,14 @@ class Extraction:
         workers: Callable[[], int] | None = None,
         side_by_side: bool = True,
         function: Callable[[Task], Extracted] = extract,
+        load_diarizer: LoadDiarizer | None = None,
+        comparing: Callable[[], Generation | None] = lambda: None,
+        who: str = "",
     ) -> None:
         """`workers` says how many there are to be; it is asked often. None: as the executor is. With `side_by_side` a worker
         holds the models of all generations, until one says that they do not fit; a recording that several wait for is then
-        read once."""
+        read once. `comparing` says in which generation the voices of a recording that is diarized again are compared; `who`
+        is kept in the events of what is found."""
         self._catalog = catalog
         self._executor = executor
         self._workers = workers
@@ -68,7 +83,9 @@ class Extraction:
         self._timeout = timeout
         self._side_by_side = side_by_side
         self._extract = function
-        self._storing = Storing(catalog)
+        self._load_diarizer = load_diarizer or DiarizerLoader(DiarizerSettings())
+        self._comparing = comparing
+        self._storing = Storing(catalog, who)
         self._waveforms: dict[str, Waveform] = {}
         self._loaded_last = ""
         self._open: dict[int, Item] = {}
@@ -187,34 +204,56 @@ class Extraction:
         """Those of one recording that were not tried before as one, in the place of the first."""
         joined: dict[object, Parcel] = {}
         for parcel in parcels:
-            alone = parcel.suspect or self._extract is not extract
+            alone = parcel.suspect or self._extract is not extract or parcel.lane == work.DIARIZE
             key = parcel.items[0].id if alone else parcel.items[0].recording_id
             joined[key] = Parcel(joined[key].pairs + parcel.pairs) if key in joined else parcel
         return list(joined.values())
 
-    def _tasks(self, items: Sequence[Item]) -> dict[int, Task]:
-        """What to extract, by item. A recording that was removed since has no task; its item went with it."""
+    def _tasks(self, items: Sequence[Item]) -> dict[int, Task | DiarizeTask]:
+        """What to do, by item. A recording that was removed since has no task; its item went with it."""
         if not items:
             return {}
         with self._catalog.read() as tx:
             found = library.snapshot(tx, [item.recording_id for item in items])
-        tasks = {}
+        tasks: dict[int, Task | DiarizeTask] = {}
         for item in items:
-            if item.recording_id in found:
-                row, turns = found[item.recording_id]
-                tasks[item.id] = Task(
-                    recording_id=row.id,
-                    content_version=row.content_version,
-                    generation=self._generations[item.generation],
-                    turns=turns,
-                    seconds=row.seconds,
-                    path=row.path,
-                    fingerprint=row.fingerprint,
-                    media_roots=self._media_roots,
-                    load=self._load,
-                    waveform=self._waveforms.get(row.id),
-                )
+            if item.recording_id not in found:
+                continue
+            row, turns = found[item.recording_id]
+            if item.generation is None:
+                tasks[item.id] = self._diarize_task(item, row, turns)
+            else:
+                tasks[item.id] = self._task(row, turns, self._generations[item.generation])
         return tasks
+
+    def _task(self, row: RecordingRow, turns: tuple[Turn, ...], generation: Generation) -> Task:
+        return Task(
+            recording_id=row.id,
+            content_version=row.content_version,
+            generation=generation,
+            turns=turns,
+            seconds=row.seconds,
+            path=row.path,
+            fingerprint=row.fingerprint,
+            media_roots=self._media_roots,
+            load=self._load,
+            waveform=self._waveforms.get(row.id),
+        )
+
+    def _diarize_task(self, item: Item, row: RecordingRow, turns: tuple[Turn, ...]) -> DiarizeTask:
+        compared = self._comparing() if row.turns_digest not in (AWAITED, NOBODY) else None
+        return DiarizeTask(
+            recording_id=row.id,
+            content_version=row.content_version,
+            seconds=row.seconds,
+            path=row.path,
+            fingerprint=row.fingerprint,
+            media_roots=self._media_roots,
+            load=self._load_diarizer,
+            asked=Asked.from_json(item.options),
+            waveform=self._waveforms.get(row.id),
+            compare=None if compared is None else self._task(row, turns, compared),
+        )
 
     # Running
 
@@ -223,10 +262,17 @@ class Extraction:
             self._executor.resize(self._workers())
         while (parcel := self._next()) is not None:
             self._waiting.remove(parcel)
-            self._loaded_last = parcel.pairs[-1][0].generation
+            self._loaded_last = parcel.pairs[-1][0].lane
             payload = parcel.payload
-            function: Callable[[Any], Any] = extract_together if isinstance(payload, Together) else self._extract
-            future = self._executor.submit(function, payload, timeout=self._timeout, alone=parcel.suspect)
+            future: Future[Any]
+            if isinstance(payload, DiarizeTask):
+                patience = self._timeout + DIARIZING_PACE * (payload.seconds or 0.0)
+                future = self._executor.submit(
+                    diarize, payload, timeout=patience, alone=parcel.suspect, on_told=parcel.heard
+                )
+            else:
+                function: Callable[[Any], Any] = extract_together if isinstance(payload, Together) else self._extract
+                future = self._executor.submit(function, payload, timeout=self._timeout, alone=parcel.suspect)
             self._running[future] = parcel
 
     def _next(self) -> Parcel | None:
@@ -239,7 +285,7 @@ class Extraction:
             return next((one for one in self._waiting if (not suspected if one.suspect else room)), None)
         first = self._waiting[0] if self._waiting and room else None
         if first is not None and running:
-            fits = not (suspected or first.suspect) and all(first.generation == one.generation for one in running)
+            fits = not (suspected or first.suspect) and all(first.lane == one.lane for one in running)
             return first if fits else None
         return first
 

@@ -11,14 +11,15 @@ import numpy as np
 from speakerdb import media
 from speakerdb.core.pooling import pool
 from speakerdb.core.sound import is_silent
-from speakerdb.errors import ExtractionError, MediaChanged, MediaError, MediaMissing, NotFinite, SpeakerDBError
+from speakerdb.errors import ExtractionError, NotFinite, SpeakerDBError
 from speakerdb.extraction import state
 from speakerdb.extraction.lane import NO_FINITE_VECTOR, Lane, blamed, embed
 from speakerdb.extraction.shelf import Keep, Place
+from speakerdb.extraction.source import opened
 from speakerdb.extraction.stream import ON_A_CPU, ON_A_GPU, ahead, portions
 from speakerdb.extraction.task import Answer, Extracted, LoadEmbedder, Task, Together
 from speakerdb.models.registry import LoadedModel, load_embedder
-from speakerdb.types import Embedding, Fingerprint, FloatArray, Generation, Span, Waveform
+from speakerdb.types import Embedding, FloatArray, Generation, Span, Waveform
 
 __all__ = [
     "NO_FINITE_VECTOR",
@@ -111,7 +112,7 @@ def _extracted(tasks: Sequence[Task]) -> list[Lane]:
         ticket = state.network.ticket()
         with blamed(wanting):
             # The file first: a missing one must not cost the loading of a model.
-            source = _open(tasks[0])
+            source = opened(tasks[0])
             for stream in _streams(_loaded(wanting)):
                 with blamed(stream):
                     _run(stream, source, ticket)
@@ -184,36 +185,3 @@ def embed_clip(
     if not kept:
         raise NotFinite("The clip holds no sound that could be embedded.", hint="Give at least a second of speech.")
     return pool(np.stack([row for row, _ in kept]), [length for _, length in kept]), loaded.checksum
-
-
-def _open(task: Task) -> Callable[[Sequence[Span], int], Iterator[FloatArray]]:
-    if task.waveform is not None:
-        waveform = task.waveform
-        return lambda spans, rate: media.waveform_spans(waveform, spans, rate)
-    if task.path is None:
-        raise MediaMissing(
-            "The sound of this recording was given in memory and is not there any more.",
-            hint="Add the recording again with its file or its waveform.",
-        )
-    path = media.check_allowed(Path(task.path), task.media_roots)
-    wanted = task.fingerprint
-    _check_same(path, wanted, "is not the file its turns were made from")
-    return lambda spans, rate: _unchanged_spans(path, wanted, media.decode_spans(path, spans, rate))
-
-
-def _unchanged_spans(path: Path, wanted: Fingerprint | None, sounds: Iterator[FloatArray]) -> Iterator[FloatArray]:
-    """The spans, and at their end `MediaChanged` where the file was replaced or written to while it was read."""
-    try:
-        yield from sounds
-    except MediaError as error:
-        try:
-            _check_same(path, wanted, "was changed while it was read")
-        except MediaError as changed:  # which explains why it could not be read
-            raise changed from error
-        raise
-    _check_same(path, wanted, "was changed while it was read")
-
-
-def _check_same(path: Path, wanted: Fingerprint | None, what: str) -> None:
-    if wanted is not None and media.fingerprint(path) != wanted:
-        raise MediaChanged(f"{path} {what}.")

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from speakerdb.catalog.work import Item
+from speakerdb.core.turns import validate
+from speakerdb.diarizers.port import DiarizationProgress
 from speakerdb.errors import (
+    DiarizationFailed,
     ExtractionError,
     NotFinite,
     SpeakerDBError,
     WorkerDied,
 )
 from speakerdb.extraction.extract import Extracted, Task, Together
+from speakerdb.extraction.task import Diarized, DiarizeTask
 from speakerdb.reports import CurrentRecording
 from speakerdb.types import Embedding, Generation, Unembeddable
 
@@ -28,24 +32,26 @@ class Outcome:
     """What became of one item."""
 
     item: Item
-    task: Task
-    result: Extracted | SpeakerDBError
+    task: Task | DiarizeTask
+    result: Extracted | Diarized | SpeakerDBError
 
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """One recording for one generation, or for several that are extracted together."""
+    """One recording for one generation, or for several that are extracted together; or one that is diarized."""
 
-    pairs: tuple[tuple[Item, Task], ...]
+    pairs: tuple[tuple[Item, Task | DiarizeTask], ...]
+    told: list[DiarizationProgress] = field(default_factory=list, compare=False)
+    """How far it is: the last that was heard of it."""
 
     @property
     def items(self) -> list[Item]:
         return [item for item, _ in self.pairs]
 
     @property
-    def generation(self) -> str:
-        """The (first) generation."""
-        return self.pairs[0][0].generation
+    def lane(self) -> str:
+        """The (first) generation, or what else is done."""
+        return self.pairs[0][0].lane
 
     @property
     def suspect(self) -> bool:
@@ -53,10 +59,14 @@ class Parcel:
         return any(item.attempts > 1 for item, _ in self.pairs)
 
     @property
-    def payload(self) -> Task | Together:
+    def payload(self) -> Task | DiarizeTask | Together:
         """What the worker gets."""
-        tasks = tuple(task for _, task in self.pairs)
-        return tasks[0] if len(tasks) == 1 else Together(tasks)
+        tasks = [task for _, task in self.pairs]
+        return tasks[0] if len(tasks) == 1 else Together(tuple(task for task in tasks if isinstance(task, Task)))
+
+    def heard(self, progress: DiarizationProgress) -> None:
+        """It is so far."""
+        self.told[:] = [progress]
 
     def apart(self) -> list[Parcel]:
         """One for each generation."""
@@ -64,13 +74,18 @@ class Parcel:
 
     def current(self) -> list[CurrentRecording]:
         """What a person sees of it while it is being worked on."""
+        last = self.told[-1] if self.told else None
+        step = "" if last is None else last.step
+        share = None if last is None or not last.total else last.completed / last.total
         return [
             CurrentRecording(
                 item.recording_id,
                 task.path,
-                item.generation,
+                item.lane,
                 len(task.turns),
                 len({turn.speaker for turn in task.turns}),
+                step,
+                share,
             )
             for item, task in self.pairs
         ]
@@ -119,11 +134,13 @@ def _ours(error: BaseException) -> SpeakerDBError:
     return ExtractionError(f"{type(error).__name__}: {error}")
 
 
-def _checked(task: Task, answer: Any) -> Extracted | SpeakerDBError:
+def _checked(task: Task | DiarizeTask, answer: Any) -> Extracted | Diarized | SpeakerDBError:
     """The answer, or what is wrong with it. No vector reaches SQL that is not finite, of unit norm and of its generation's
-    dimension, and none of a speaker that the recording has not got."""
+    dimension, and none of a speaker that the recording has not got; no turn that does not fit the recording."""
     if isinstance(answer, SpeakerDBError):
         return answer
+    if isinstance(task, DiarizeTask):
+        return _checked_turns(task, answer)
     if not isinstance(answer, Extracted):
         return ExtractionError(f"The worker answered with {type(answer).__name__}, which is no result.")
     speakers = {turn.speaker for turn in task.turns}
@@ -136,6 +153,20 @@ def _checked(task: Task, answer: Any) -> Extracted | SpeakerDBError:
             _check_vector(found, task.generation)
     except SpeakerDBError as error:
         return error
+    return answer
+
+
+def _checked_turns(task: DiarizeTask, answer: Any) -> Diarized | SpeakerDBError:
+    if not isinstance(answer, Diarized):
+        return DiarizationFailed(f"The worker answered with {type(answer).__name__}, which is no diarization.")
+    if (answer.recording_id, answer.content_version) != (task.recording_id, task.content_version):
+        return DiarizationFailed(f"The worker answered for {answer.recording_id!r}.")
+    try:
+        for part in (answer.found.turns, answer.found.exclusive):
+            if part:
+                validate(part, task.seconds)
+    except SpeakerDBError as error:
+        return DiarizationFailed(f"The diarizer's turns do not fit the recording: {error.message}")
     return answer
 
 
@@ -154,6 +185,6 @@ def _check_vector(found: Any, generation: Generation) -> None:
 
 
 def in_turn(parcels: Sequence[Parcel], first: str) -> list[Parcel]:
-    """Each generation by itself, the one named first: so that one model is loaded after the other, as seldom as can be."""
+    """Each lane by itself, the one named first: so that one model is loaded after the other, as seldom as can be."""
     apart = [each for parcel in parcels for each in parcel.apart()]
-    return sorted(apart, key=lambda parcel: (parcel.generation != first, parcel.generation))
+    return sorted(apart, key=lambda parcel: (parcel.lane != first, parcel.lane))

@@ -19,6 +19,7 @@ class StepReport:
     finished: int = 0
     """Items that came to an end, or are tried again."""
     done: int = 0
+    diarized: int = 0
     failed: int = 0
     embedded: int = 0
     unembeddable: int = 0
@@ -29,7 +30,7 @@ class StepReport:
     notices: list[str] = field(default_factory=list)
     errors: list[ItemError] = field(default_factory=list)
     unavailable: dict[str, SpeakerDBError] = field(default_factory=dict)
-    """Generations whose model cannot be loaded; their items stay queued."""
+    """Lanes whose model cannot be loaded; their items stay queued."""
 
     def add(self, other: StepReport) -> None:
         """Count another report into this one."""
@@ -37,6 +38,7 @@ class StepReport:
             "taken",
             "finished",
             "done",
+            "diarized",
             "failed",
             "embedded",
             "unembeddable",

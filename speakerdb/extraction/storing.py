@@ -13,6 +13,8 @@ from speakerdb.errors import BackendError, SpeakerDBError, WorkerDied, WorkerTim
 from speakerdb.extraction.extract import Extracted
 from speakerdb.extraction.outcomes import Outcome
 from speakerdb.extraction.report import StepReport
+from speakerdb.extraction.storing_turns import store_turns
+from speakerdb.extraction.task import Diarized, DiarizeTask, Task
 from speakerdb.reports import ItemError
 from speakerdb.types import Embedding, Kind
 
@@ -20,8 +22,9 @@ from speakerdb.types import Embedding, Kind
 class Storing:
     """Commits what was extracted, if the recording is still what was read."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, who: str = "") -> None:
         self._catalog = catalog
+        self._who = who
 
     def commit(self, lease: Lease, outcomes: Sequence[Outcome], report: StepReport) -> None:
         """Store results and errors, and count them into the report when the transaction stands."""
@@ -33,6 +36,8 @@ class Storing:
                     raise one.result
                 elif isinstance(one.result, SpeakerDBError):
                     self._fail(tx, lease, one, one.result, counted)
+                elif isinstance(one.result, Diarized):
+                    self._store_turns(tx, lease, one, one.result, counted)
                 else:
                     results.append((one, one.result))
             stored = self._store(tx, lease, results, counted)
@@ -80,8 +85,9 @@ class Storing:
         ours = work.finish(tx, lease, unchanged, now)
         kept = [(one, result) for one, result in results if one.item.id in ours]
         report = StepReport()
-        for generation in dict.fromkeys(one.task.generation for one, _ in kept):
-            part = [result for one, result in kept if one.task.generation == generation]
+        of = [(one.task.generation, result) for one, result in kept if isinstance(one.task, Task)]
+        for generation in dict.fromkeys(generation for generation, _ in of):
+            part = [result for other, result in of if other == generation]
             for checksum in dict.fromkeys(result.checksum for result in part if result.checksum is not None):
                 journal.learn_checksum(tx, generation.name, checksum)
             recipe = generation.recipe.digest
@@ -96,9 +102,25 @@ class Storing:
             report.add(_counted(one, result))
         return [result.recording_id for _, result in kept], report
 
+    def _store_turns(self, tx: Transaction, lease: Lease, one: Outcome, result: Diarized, counted: StepReport) -> None:
+        """Store the turns of a recording, or what is wrong with them."""
+        assert isinstance(one.task, DiarizeTask)
+        try:
+            with savepoint(tx):
+                stored = store_turns(tx, lease, one.item, one.task, result, self._who, self._catalog.now())
+        except BackendError:
+            raise
+        except SpeakerDBError as error:
+            self._fail(tx, lease, one, error, counted)
+            return
+        if stored:
+            counted.diarized += 1
+            counted.models[one.item.lane] = result.found.diarizer
+        counted.notices += [each for each in result.notices if each not in counted.notices]
+
     def _fail(self, tx: Transaction, lease: Lease, one: Outcome, error: SpeakerDBError, counted: StepReport) -> None:
         now = self._catalog.now()
-        generation = one.item.generation
+        generation = one.item.lane
         if isinstance(error, (WorkerDied, WorkerTimeout)):
             told = f"{work.earlier_attempts(tx, one.item)} Attempt {one.item.attempts}: {error.message}".strip()
             error = type(error)(told) if one.item.attempts < work.MAX_ATTEMPTS else WorkerDied(told)
@@ -124,6 +146,6 @@ def _counted(one: Outcome, result: Extracted) -> StepReport:
         audio_seconds=one.task.seconds or 0.0,
         speech_seconds=result.speech_seconds,
         work=result.work,
-        models={one.item.generation: result.model} if result.model else {},
+        models={one.item.lane: result.model} if result.model else {},
         notices=list(dict.fromkeys(result.notices)),
     )

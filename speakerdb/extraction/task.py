@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from speakerdb.diarizers.asked import NOTHING_ASKED, Asked, Channels
+from speakerdb.diarizers.port import Diarization, Diarizer
 from speakerdb.errors import SpeakerDBError
 from speakerdb.models.registry import LoadedModel
 from speakerdb.reports.work import Work
-from speakerdb.types import Embedding, Fingerprint, Generation, Turn, Unembeddable, Waveform
+from speakerdb.types import Embedding, Fingerprint, FloatArray, Generation, Turn, Unembeddable, Waveform
 
 LoadEmbedder: TypeAlias = Callable[[Generation], LoadedModel]
+LoadDiarizer: TypeAlias = Callable[[Channels], Diarizer]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +32,43 @@ class Task:
     media_roots: tuple[Path, ...]
     load: LoadEmbedder
     waveform: Waveform | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DiarizeTask:
+    """One recording that is to be diarized, as it was when it was read.
+
+    `compare` is there where it has speakers already: the task of a generation, with whose model the new speakers' voices
+    are made, so that they can be told from the old ones'. Its turns are the old ones.
+    """
+
+    recording_id: str
+    content_version: int
+    seconds: float | None
+    path: str | None
+    fingerprint: Fingerprint | None
+    media_roots: tuple[Path, ...]
+    load: LoadDiarizer
+    asked: Asked = NOTHING_ASKED
+    waveform: Waveform | None = None
+    compare: Task | None = None
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """Those that it has now."""
+        return () if self.compare is None else self.compare.turns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Diarized:
+    """What a diarizer found. `voices` are unit vectors of the new speakers, by label, in the space of the generation that
+    was asked for; empty where none was, or nobody's could be made."""
+
+    recording_id: str
+    content_version: int
+    found: Diarization
+    voices: Mapping[str, FloatArray]
+    notices: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -128,6 +128,7 @@ class Bulk:
         for name in ("named", "kept", "profiles_made", "retried"):
             self._counts[name] += int(getattr(done, name))
         self._counts["without_speaker"] += done.without_speaker
+        self._counts["to_diarize"] += done.to_diarize
 
     def _record(self) -> None:
         count = self._counts
@@ -155,6 +156,7 @@ class Bulk:
             refused=counts["refused"],
             refused_by_code=dict(self._codes.most_common()),
             turns=counts["turns"],
+            to_diarize=counts["to_diarize"],
             without_speaker=counts["without_speaker"],
             named=counts["named"],
             kept=counts["kept"],

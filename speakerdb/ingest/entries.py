@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from speakerdb.diarizers.asked import NOTHING_ASKED, Asked
 from speakerdb.errors import SpeakerDBError
 from speakerdb.types import Fingerprint, Turn
 
@@ -30,8 +31,8 @@ class Given:
 
     path: Path | None
     """The media file; None where the sound is in memory."""
-    read_turns: Callable[[], tuple[Sequence[Turn], int]]
-    """Its turns, and how many segments were left out because they name no speaker."""
+    read_turns: Callable[[], tuple[Sequence[Turn], int]] | None
+    """Its turns, and how many segments were left out because they name no speaker. None: a diarizer is to find them."""
     recording_id: str | None = None
     library: str = "default"
     said: Mapping[str, Said] = field(default_factory=dict)
@@ -45,6 +46,8 @@ class Given:
     """The entry as a manifest could hold it, with full paths."""
     weight: int = 0
     """Bytes of text that its turns were, or will be."""
+    asked: Asked = NOTHING_ASKED
+    """What the diarizer is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +71,5 @@ class Ready:
     seconds: float | None
     turns: tuple[Turn, ...]
     digest: str
+    """Of the turns; `core.turns.AWAITED` where they are yet to be found."""
     without_speaker: int

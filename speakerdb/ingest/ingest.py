@@ -10,7 +10,8 @@ from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.conditions import only_if
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.listing import Place
-from speakerdb.core.turns import turns_given
+from speakerdb.core.turns import AWAITED, turns_given
+from speakerdb.diarizers.asked import NOTHING_ASKED, Asked
 from speakerdb.errors import AlreadyExists, InvalidInput, VersionConflict
 from speakerdb.ingest.bulk import Bulk, RefusedFile
 from speakerdb.ingest.entries import Given, Ready, Refused
@@ -40,14 +41,16 @@ class Ingest:
     def add(
         self,
         path: Path | str | None,
-        turns: Sequence[Turn],
+        turns: Sequence[Turn] | None,
         *,
         recording_id: str | None = None,
         library_name: str = "default",
         names: Mapping[str, str] | None = None,
         waveform: Waveform | None = None,
+        asked: Asked = NOTHING_ASKED,
     ) -> AddReport:
-        """Add a recording, or bring the one that is there up to date. Doing it again changes nothing.
+        """Add a recording, or bring the one that is there up to date. Doing it again changes nothing. Without turns (None) it
+        is queued to be diarized, as is `asked`.
 
         The recording is known by `recording_id`, else by its path in the library. Raises `MediaError`, `NeedsTurns`,
         `InvalidTurns`, `InvalidInput`; then nothing was written.
@@ -57,10 +60,9 @@ class Ingest:
         if waveform is not None and waveform.sample_rate <= 0:
             raise InvalidInput(f"A waveform cannot have a sample rate of {waveform.sample_rate} Hz.")
         seconds = None if waveform is None else len(waveform.samples) / waveform.sample_rate
-        checked = turns_given(turns)
         given = Given(
-            None if path is None else Path(path), lambda: (checked, 0), recording_id, library_name,
-            all_names(names or {}), seconds=seconds,
+            None if path is None else Path(path), _given(turns), recording_id, library_name,
+            all_names(names or {}), seconds=seconds, asked=asked,
         )  # fmt: skip
         ready = self._looking.one(given)
         with self._catalog.change() as tx:
@@ -76,14 +78,16 @@ class Ingest:
         refused: Path | None = None,
         on_event: OnIntake | None = None,
         stop: Callable[[], bool] | None = None,
+        asked: Asked | None = None,
     ) -> IntakeReport:
         """Add the recordings of files, folders and manifests, or bring them up to date. Doing it again changes nothing.
 
-        `turns` is a file or a folder with turns; they are looked for beside the media without it. `refused` is where the
+        `turns` is a file or a folder with turns; they are looked for beside the media without it. Where none lie there, a
+        diarizer is to find them, as is `asked`; without it such a recording is refused. `refused` is where the
         refused entries are written, as a manifest; nowhere without it. A run that was stopped or killed is continued by
         running it again. Raises what concerns the whole run: `BackendError`, `WritesFenced`, `InvalidTurns` for `turns`.
         """
-        sources = Sources(paths, TurnsFiles(turns), library_name)
+        sources = Sources(paths, TurnsFiles(turns), library_name, asked)
         bulk = Bulk(
             self._catalog, self._looking, self._opener(), self._who,
             dry_run=dry_run, refused=RefusedFile(refused, paths),
@@ -145,7 +149,7 @@ class Ingest:
             assert row is not None
             home = library.library_name(tx, row.library_id)
             version = versions.of_recording(tx, found)
-            if turns is None:
+            if turns is None and row.turns_digest != AWAITED:
                 turns = [Turn(t.start, t.end, t.speaker) for t in listing.turns_of(tx, found, -1, None)]
         file = path or (None if row.path is None else Path(row.path))
         if file is None:
@@ -153,8 +157,7 @@ class Ingest:
                 f"The sound of the recording {found!r} was given in memory, so there is nothing to extract again.",
                 hint="Give it a file too.",
             )
-        checked = turns_given(turns)
-        entry = Given(file, lambda: (checked, 0), found, home, recorded_at=recorded_at)
+        entry = Given(file, _given(turns), found, home, recorded_at=recorded_at)
         ready = self._look(entry, opener)
         with only_if(_still(found, version)), self._catalog.change() as tx:
             PartWriter(tx, self._who, self._catalog.now(), single=True).write(ready)
@@ -223,6 +226,14 @@ class Ingest:
         """The full id of a recording from an id or the beginning of one."""
         with self._catalog.read() as tx:
             return library.resolve_id(tx, schema.recordings, given, "recording")
+
+
+def _given(turns: Sequence[Turn] | None) -> Callable[[], tuple[Sequence[Turn], int]] | None:
+    """Turns that were given as values, checked now; None where there are none."""
+    if turns is None:
+        return None
+    checked = turns_given(turns)
+    return lambda: (checked, 0)
 
 
 def _still(recording_id: str, version: str) -> Callable[[Transaction], None]:

@@ -9,7 +9,7 @@ from speakerdb import media
 from speakerdb.catalog import intake
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.core.texts import MAX_ID_LENGTH, flaw
-from speakerdb.core.turns import turns_digest, validate
+from speakerdb.core.turns import AWAITED, turns_digest, validate
 from speakerdb.errors import InvalidInput, InvalidTurns, MediaChanged, MediaUnreadable, SpeakerDBError
 from speakerdb.ingest.entries import MAX_SPEAKERS, MAX_TURNS, Given, Ready, Refused
 from speakerdb.opener import open_files
@@ -97,6 +97,8 @@ class Looking:
                     raise MediaChanged(
                         f"{path} was replaced while it was read.", hint="Add it again when it is complete."
                     )
+            if given.read_turns is None:
+                return _awaiting(given, path, fingerprint, seconds)
             turns, without_speaker = given.read_turns()
             if len(turns) > MAX_TURNS:
                 raise InvalidTurns(
@@ -128,6 +130,16 @@ class Looking:
             turns_digest(checked),
             without_speaker,
         )
+
+
+def _awaiting(given: Given, path: Path | None, fingerprint: Fingerprint | None, seconds: float | None) -> Ready:
+    """A recording whose turns are yet to be found. `InvalidInput` where its speakers have names already."""
+    if given.said:
+        raise InvalidInput(
+            "The recording came without turns, so nobody knows its speakers yet.",
+            hint="Name them when they are found: `speakerdb speakers list --recording ID`.",
+        )
+    return Ready(given, None if path is None else str(path), fingerprint, seconds, (), AWAITED, 0)
 
 
 def check_text(path: Path) -> None:

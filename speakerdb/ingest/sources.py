@@ -12,6 +12,7 @@ from speakerdb.core import manifest
 from speakerdb.core.manifest import Line, ManifestLine
 from speakerdb.core.turn_forms import SUFFIXES, ParsedTurns
 from speakerdb.core.turns import turns_of_items
+from speakerdb.diarizers.asked import NOTHING_ASKED, Asked
 from speakerdb.errors import InvalidManifest, MediaMissing, MediaUnreadable, NeedsTurns, SpeakerDBError
 from speakerdb.ingest.entries import Given, Refused, Said
 from speakerdb.ingest.turns_files import TurnsFiles
@@ -35,8 +36,10 @@ def is_manifest(path: Path) -> bool:
 class Sources:
     """Everything that one run was given. `left_out` counts files of folders that are neither recordings nor turns, by why."""
 
-    def __init__(self, paths: Sequence[Path], turns: TurnsFiles, library: str) -> None:
+    def __init__(self, paths: Sequence[Path], turns: TurnsFiles, library: str, asked: Asked | None = None) -> None:
+        """`asked`: what a diarizer is told where a recording comes without turns; None: such a recording is refused."""
         self._paths = paths
+        self._asked = asked
         self._turns = turns
         self._library = library
         self.left_out = {"hidden": 0, "link": 0, "other": 0}
@@ -63,6 +66,10 @@ class Sources:
                 found = self._turns.find(path, relative=relative, clear=clear)
             except SpeakerDBError as error:
                 return self._without_turns(path, raw, error)
+            if found is None and self._asked is not None:
+                return Given(path, None, library=self._library, where=str(path), raw=raw, asked=self._asked)
+            if found is None:
+                return self._without_turns(path, raw, NeedsTurns(f"{path.name} came without turns."))
             raw["turns_file"] = os.path.abspath(found)
             weight = _size(found)
             return self._given(path, raw, lambda: self._turns.read(found, path.stem), weight)
@@ -163,6 +170,12 @@ class Sources:
         if entry.turns_file is not None:
             weight = _size(folder / entry.turns_file)
 
+        if entry.turns is None and entry.turns_file is None and self._awaits(media):
+            return Given(
+                media, None, entry.id, entry.library or self._library, said, line.recorded_at, None, where, raw, 0,
+                self._asked or NOTHING_ASKED,
+            )  # fmt: skip
+
         def turns() -> tuple[Sequence[Turn], int]:
             if entry.turns is not None:
                 if not entry.turns:
@@ -179,6 +192,15 @@ class Sources:
         return Given(
             media, turns, entry.id, entry.library or self._library, said, line.recorded_at, None, where, raw, weight
         )  # fmt: skip
+
+    def _awaits(self, media: Path) -> bool:
+        """Whether no turns lie beside a file, and a diarizer is to find them."""
+        if self._asked is None or self._turns.place is not None:
+            return False
+        try:
+            return self._turns.find(media) is None
+        except SpeakerDBError:
+            return False  # it has some, and something is wrong with them
 
 
 def _leads_inside(link: Path, root: Path) -> bool:

@@ -41,10 +41,11 @@ class TurnsFiles:
         file that was given has its name. Raises `NeedsTurns`, `InvalidTurns`.
         """
         place = self.place
-        if place is None:
-            return self.read(self._only([file.with_name(file.stem)], file), file.stem)
-        if place.is_dir():
-            return self.read(self.find(file, relative=relative, clear=clear), file.stem)
+        if place is None or place.is_dir():
+            found = self.find(file, relative=relative, clear=clear)
+            if found is None:
+                raise NeedsTurns(f"{file.name} came without turns.")
+            return self.read(found, file.stem)
         parsed = self._file
         if parsed is not None and "" not in parsed.recordings:
             return _chosen(place, parsed, (file.stem,), alone=alone)
@@ -56,8 +57,9 @@ class TurnsFiles:
             )
         return parsed or self.read(place, file.stem)
 
-    def find(self, file: Path, *, relative: Path | None = None, clear: bool = True) -> Path:
-        """The file with the turns of a media file, in the folder or beside it. Raises `NeedsTurns`, `InvalidTurns`."""
+    def find(self, file: Path, *, relative: Path | None = None, clear: bool = True) -> Path | None:
+        """The file with the turns of a media file, in the folder or beside it. None where none lies beside it; `NeedsTurns`
+        where the folder has none. Raises `InvalidTurns`."""
         place = self.place
         if place is None or not place.is_dir():
             return self._only([file.with_name(file.stem)], file)
@@ -66,7 +68,7 @@ class TurnsFiles:
             stems.append(place / file.stem)
         return self._only(stems, file)
 
-    def _only(self, stems: list[Path], file: Path) -> Path:
+    def _only(self, stems: list[Path], file: Path) -> Path | None:
         for stem in stems:
             for rank in ((RTTM, JSON), SUFFIXES[2:]):
                 # A diarizer's own file before subtitles, which often lie beside a video for other reasons.
@@ -79,7 +81,7 @@ class TurnsFiles:
                 if found:
                     return found[0]
         if self.place is None:
-            raise NeedsTurns(f"{file.name} came without turns.")
+            return None
         raise NeedsTurns(f"The folder {self.place} has neither {file.stem}{RTTM} nor {file.stem}{JSON}.")
 
     def read(self, path: Path, *names: str) -> ParsedTurns:

@@ -17,6 +17,7 @@ from speakerdb.catalog.adopting import NO_TURNS
 from speakerdb.catalog.database import Transaction, savepoint
 from speakerdb.catalog.intake import Voice
 from speakerdb.catalog.library import RecordingRow
+from speakerdb.core.turns import AWAITED
 from speakerdb.errors import DuplicateEntry, InvalidInput, NotFound, SpeakerDBError
 from speakerdb.ingest.entries import Ready, Refused, Said
 from speakerdb.reports import AddOutcome, AddReport
@@ -36,6 +37,7 @@ class Written:
     profiles_made: int = 0
     retried: bool = False
     without_speaker: int = 0
+    to_diarize: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,11 @@ class Plan:
     known: RecordingRow | None
     outcome: AddOutcome
     new_turns: bool
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a diarizer is to find its turns."""
+        return self.ready.digest == AWAITED
 
 
 class PartWriter:
@@ -144,6 +151,12 @@ class PartWriter:
             return Plan(ready, row, None, AddOutcome.ADDED, new_turns=True)
         # Sound given in memory has no fingerprint: it may be any sound, so it counts as changed.
         same_sound = ready.fingerprint is not None and ready.fingerprint == known.fingerprint
+        if ready.digest == AWAITED:
+            # What it has stays until a diarizer has listened to other sound.
+            row = replace(row, turns_digest=known.turns_digest, recorded_at=row.recorded_at or known.recorded_at)
+            grown = known.content_version + (not same_sound)
+            outcome = AddOutcome.UNCHANGED if same_sound else AddOutcome.CHANGED
+            return Plan(ready, replace(row, content_version=grown), known, outcome, new_turns=False)
         new_turns = ready.digest != known.turns_digest
         if new_turns and ready.digest == intake.digest_before_splits(self._tx, known.id, self._voices[known.id]):
             new_turns = False  # the same turns as before: what people made of them since stays
@@ -167,7 +180,9 @@ class PartWriter:
             ids = {turn.speaker: TO_BE_MADE for turn in turns} | {label: one.id for label, one in before.items()}
         else:
             ids = self._store(plan, before)
-        written = Written(AddReport(plan.row.id, plan.outcome, len(turns), ids, plan.ready.seconds, queued))
+        awaited = plan.awaited and plan.outcome is not AddOutcome.UNCHANGED
+        written = Written(AddReport(plan.row.id, plan.outcome, len(turns), ids, plan.ready.seconds, queued, awaited))
+        written.to_diarize = awaited
         written.without_speaker = plan.ready.without_speaker
         self._say(plan, before, written)
         if plan.outcome is AddOutcome.UNCHANGED:
@@ -190,7 +205,9 @@ class PartWriter:
             )
 
     def _to_queue(self, plan: Plan, before: Mapping[str, Voice]) -> tuple[str, ...]:
-        """The live generations that do not know all of the recording's speakers as it will be."""
+        """The live generations that do not know all of the recording's speakers as it will be. None, where nobody knows them."""
+        if plan.awaited:
+            return ()
         if (
             plan.known is None
             or plan.known.turns_digest != NO_TURNS
@@ -212,6 +229,11 @@ class PartWriter:
             library.update_recording(tx, row, now)
         if known is not None and plan.outcome is AddOutcome.CHANGED:
             people.mark_dirty(tx, people.of_recordings(tx, [row.id]), now)
+        if plan.awaited and plan.outcome is not AddOutcome.UNCHANGED:
+            reason: work.Reason = "new" if known is None else "changed"
+            work.ask_for_turns(tx, [row.id], reason, now, plan.ready.given.asked.to_json())
+        if plan.new_turns and known is not None:
+            work.no_more_turns(tx, row.id)
         if plan.new_turns:
             ids, gone = library.write_turns(tx, row.id, turns, now, known=ids)
             lost = library.names_of(tx, gone) if gone else []

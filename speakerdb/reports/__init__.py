@@ -100,11 +100,13 @@ class AddReport:
     seconds: float | None
     queued: tuple[str, ...]
     """Generations it was queued for."""
+    to_diarize: bool = False
+    """It came without turns: it is queued to be diarized, and then for every live generation."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemError:
-    """A work item that failed."""
+    """A work item that failed. `generation` is ``diarize`` where no vectors were to be made, but turns."""
 
     recording_id: str
     generation: str
@@ -143,8 +145,12 @@ class CurrentRecording:
     recording_id: str
     path: str | None
     generation: str
+    """Or ``diarize``."""
     turns: int
     speakers: int
+    step: str = ""
+    """What a diarization is at, where that is known here; and how far that is, 0 to 1."""
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +197,8 @@ class WorkReport:
     """Generations whose model could not be loaded, with what to do; their recordings stay queued."""
     work: Work = field(default_factory=Work)
     """What passed through workers."""
+    recordings_diarized: int = 0
+    """Recordings whose turns were found; each is then extracted, which is counted in `recordings_done`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ class IntakeReport:
     refused_by_code: Mapping[str, int]
     turns: int
     """Of the recordings that were added or changed."""
+    to_diarize: int
+    """Of those, came without turns: they are queued to be diarized."""
     without_speaker: int
     """Segments and cues of their turns files that name no speaker, and were left out."""
     named: int

@@ -21,6 +21,10 @@ class DiarizerSettings(BaseModel):
         description="A folder that holds a `config.yaml`, or a pipeline of the hub: a name that begins with `pyannote/`, or"
         " `hub:OWNER/NAME`. Anything else is a folder and never looked for online.",
     )
+    on_add: bool = Field(
+        default=True,
+        description="Recordings that are added without turns are queued to be diarized. Otherwise they are refused.",
+    )
     revision: str | None = Field(default=None, description="The hub's revision of it; the newest one unless set.")
     sha256: tuple[str, ...] = Field(
         default=(),

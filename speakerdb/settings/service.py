@@ -30,7 +30,10 @@ class ApiSettings(BaseModel):
         default=1.0, gt=0, le=64, description="Megabytes that the JSON of a request may have at most."
     )
     turns_mb: float = Field(
-        default=16.0, gt=0, le=256, description="The same for requests that bring the turns of a recording."
+        default=16.0,
+        gt=0,
+        le=256,
+        description="The same for requests that bring the turns or the transcript of a recording.",
     )
     upload_mb: float = Field(default=4096.0, gt=0, description="Megabytes that an uploaded file may have at most.")
     clip_mb: float = Field(default=64.0, gt=0, description="Megabytes that an uploaded clip to be matched may have.")

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from speakerdb.core.pooling import pool
+from speakerdb.diarizers.port import Diarization
 from speakerdb.errors import ExtractionError, NeedsTurns, SpeakerDBError
 from speakerdb.extraction.extract import Answer, Extracted, Task, Together
+from speakerdb.extraction.task import Diarized, DiarizeTask
 from speakerdb.migrator.preflight import Probe
 from speakerdb.settings import GenerationSettings, Settings
 from speakerdb.types import Embedding, FloatArray, Turn, Unembeddable, Waveform
@@ -76,16 +78,31 @@ def fake_extract(task: Task) -> Extracted:
     return Extracted(task.recording_id, task.content_version, results, sum(seconds.values()), "fake", FAKE_CHECKSUM, ())
 
 
+def fake_diarize(task: DiarizeTask) -> Diarized:
+    """What `FakeExecutor` answers: two who take turns in all of the recording, and no voices."""
+    seconds = task.seconds or 20.0
+    found = Diarization(
+        turns=two_voices(seconds), exclusive=two_voices(seconds), seconds=seconds, diarizer="fake",
+        overlap_scores=None, embeddings={}, embedding_recipe="fake",
+    )  # fmt: skip
+    return Diarized(task.recording_id, task.content_version, found, {}, ())
+
+
 class FakeExecutor:
-    """Answers extraction tasks by `answer` and pre-flight probes at once; runs anything else inline.
+    """Answers extraction tasks by `answer`, diarizations by `listen` and pre-flight probes at once; runs anything else inline.
 
     `answer` may raise, to play a broken recording or a worker that died.
     """
 
     width = 1
 
-    def __init__(self, answer: Callable[[Task], Extracted] = fake_extract) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Task], Extracted] = fake_extract,
+        listen: Callable[[DiarizeTask], Diarized] = fake_diarize,
+    ) -> None:
         self.answer = answer
+        self.listen = listen
         self.restarts = 0
 
     def submit(
@@ -95,12 +112,15 @@ class FakeExecutor:
         *,
         timeout: float | None = None,  # noqa: ARG002
         alone: bool = False,  # noqa: ARG002
+        on_told: Callable[[Any], None] | None = None,  # noqa: ARG002
     ) -> Future[Any]:
         """A finished future."""
         future: Future[Any] = Future()
         try:
             if isinstance(task, Task):
                 future.set_result(self.answer(task))
+            elif isinstance(task, DiarizeTask):
+                future.set_result(self.listen(task))
             elif isinstance(task, Together):
                 future.set_result(tuple(self._answer(each) for each in task.tasks))
             else:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from speakerdb.diarizers.asked import Asked
+from speakerdb.diarizers.port import Hints
 from speakerdb.errors import DatabaseUnavailable, InvalidTurns, MediaMissing
 from tests.cli.conftest import CommandLine
 
@@ -20,8 +22,17 @@ def starts(cli: CommandLine) -> dict[str, list[float]]:
 
 
 def test_without_turns(cli: CommandLine) -> None:
-    ran = cli("add", "one.wav", "--json")
+    ran = cli("add", "one.wav", "--no-diarize", "--json")
     assert (ran.exit_code, ran.json["error"]["code"]) == (4, "needs-turns")
+
+
+def test_without_turns_a_diarizer_is_told_what_is_known(cli: CommandLine) -> None:
+    assert cli("add", "one.wav", "--num-speakers", "2", "--channels", "as-speakers").exit_code == 0
+    ((args, kwargs),) = cli.db.named("add")
+    assert args[1] is None
+    assert kwargs["asked"] == Asked(Hints(2), "as-speakers")
+    ran = cli("add", "one.wav", "--min-speakers", "3", "--max-speakers", "2", "--json")
+    assert (ran.exit_code, ran.json["error"]["code"]) == (4, "invalid-input")
 
 
 def test_one_file_takes_the_only_recording_of_an_rttm(cli: CommandLine, rttm: Rttm) -> None:
@@ -30,7 +41,7 @@ def test_one_file_takes_the_only_recording_of_an_rttm(cli: CommandLine, rttm: Rt
     assert ran.exit_code == 0
     ((args, kwargs),) = cli.db.named("add")
     assert args[0] == Path("one.wav")
-    assert kwargs == {"recording_id": "rec", "library": "tv", "names": {"A": "Ada B"}}
+    assert kwargs == {"recording_id": "rec", "library": "tv", "names": {"A": "Ada B"}, "asked": Asked()}
     assert "rec-one" in ran.out
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 
 from speakerdb.core.transcript.labelling import Labelled, Piece
@@ -66,3 +66,41 @@ def phrases(words: Sequence[str], length: int) -> Iterator[str]:
 
 def _plain_words(text: str) -> list[str]:
     return [form for each in text.split() if (form := plain(each))]
+
+
+class Frequent:
+    """What is said most, in bounded memory.
+
+    Up to `most` different texts are counted exactly. Where more are met, the rarer half is dropped and as much is taken off
+    the others (Misra and Gries; a half at once): a text that is not there, or was there before, has been said at most
+    `missed` times more than is counted. `only` are the only ones to count, each exactly.
+    """
+
+    def __init__(self, most: int, only: Collection[str] | None = None) -> None:
+        self._counts = Counter[str]()
+        self._most = most
+        self._only = None if only is None else frozenset(only)
+        self.missed = 0
+
+    def take(self, texts: Iterable[str]) -> None:
+        """Count some more."""
+        if self._only is not None:
+            self._counts.update(text for text in texts if text in self._only)
+            return
+        for text in texts:
+            self._counts[text] += 1
+            if len(self._counts) > self._most:
+                self._thin()
+
+    def _thin(self) -> None:
+        middle = sorted(self._counts.values())[len(self._counts) // 2]
+        self.missed += middle
+        self._counts = Counter({text: count - middle for text, count in self._counts.items() if count > middle})
+
+    def texts(self) -> frozenset[str]:
+        """All that are counted."""
+        return frozenset(self._counts)
+
+    def top(self, number: int) -> list[tuple[str, int]]:
+        """The most frequent, with their counts; of equals in the order of the text."""
+        return sorted(self._counts.items(), key=lambda each: (-each[1], each[0]))[:number]

@@ -75,7 +75,9 @@ def _subtitles(text: str) -> Transcript:
             _check_times(start, end, f"Line {number}", {"line": number}, segments)
             segments.append(Segment(start, end, said))
     except InvalidTurns as error:
-        raise InvalidTranscript(error.message, hint=error.hint, **error.details) from error
+        # Its message quotes the line, and what was said stands in no message.
+        line = error.details.get("line", "?")
+        raise InvalidTranscript(f"Line {line} does not say from when to when.", hint=error.hint, line=line) from None
     return Transcript(tuple(segments), None, skipped)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from speakerdb.core.transcript.labelling import Labelled, Piece
@@ -63,6 +64,16 @@ def vtt(labelled: Labelled, names: Mapping[str, str] | None = None) -> str:
         said = text if name is None else f"<v {html.escape(_one_line(name), quote=False)}>{text}"
         blocks.append(f"{_clock(piece.start, '.')} --> {_clock(piece.end, '.')}\n{said}\n")
     return "\n".join(blocks)
+
+
+def plain_text(labelled: Labelled, names: Mapping[str, str] | None = None) -> str:
+    """To be read: a paragraph whenever another one speaks, with who it is in front; what nobody says stands alone."""
+    known = names or {}
+    paragraphs = []
+    for speaker, pieces in groupby(labelled.pieces, key=lambda piece: piece.speaker):
+        name, said = _named(speaker, known), " ".join(filter(None, (_one_line(piece.text) for piece in pieces)))
+        paragraphs.append(said if name is None else f"{_one_line(name)}: {said}")
+    return "".join(f"{each}\n" for each in paragraphs)
 
 
 def rttm(turns: Iterable[Turn], recording: str) -> str:

@@ -1,0 +1,48 @@
+"""What a person asks of a diarization that is done later: kept with its work item."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from speakerdb.diarizers.port import NO_HINTS, Hints
+
+Channels = Literal["mix", "as-speakers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """`channels`: all as one, or each of them one speaker. `accept_lost`: named speakers that no new one takes the place of may
+    go; else the recording stays as it is."""
+
+    hints: Hints = NO_HINTS
+    channels: Channels = "mix"
+    accept_lost: bool = False
+
+    def to_json(self) -> str | None:
+        """One text; None where nothing is asked."""
+        said = self.as_dict()
+        return json.dumps(said) if said else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is asked, and nothing else."""
+        hints = self.hints
+        said = {
+            "num_speakers": hints.num_speakers,
+            "min_speakers": hints.min_speakers,
+            "max_speakers": hints.max_speakers,
+            "channels": None if self.channels == "mix" else self.channels,
+            "accept_lost": self.accept_lost or None,
+        }
+        return {key: value for key, value in said.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, text: str | None) -> Asked:
+        """What `to_json` wrote."""
+        said = json.loads(text) if text else {}
+        hints = Hints(said.get("num_speakers"), said.get("min_speakers"), said.get("max_speakers"))
+        return cls(hints, said.get("channels", "mix"), said.get("accept_lost", False))
+
+
+NOTHING_ASKED = Asked()

@@ -1,0 +1,129 @@
+"""A diarization into SQL: a recording's turns and speakers with the state of its work item, or nothing.
+
+Whoever was there before stays who they are: a new speaker takes the place of the old one whose time and voice it has most of
+(`core.remapping`), with its id, label, name and profile. What stood there before is kept as a set of assignments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from speakerdb.catalog import assignments, diarizations, intake, journal, library, people, vectors, work
+from speakerdb.catalog.adopting import NO_TURNS
+from speakerdb.catalog.database import Transaction
+from speakerdb.catalog.diarizations import DiarizationRow
+from speakerdb.catalog.intake import Voice
+from speakerdb.catalog.leases import Lease
+from speakerdb.catalog.library import RecordingRow
+from speakerdb.catalog.work import Item
+from speakerdb.core.remapping import Remapping, remap
+from speakerdb.core.renaming import labels_for
+from speakerdb.core.turns import AWAITED, NOBODY, in_time, turns_digest
+from speakerdb.errors import NamesUnmapped
+from speakerdb.extraction.task import Diarized, DiarizeTask
+from speakerdb.types import Embedding, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A recording as it is, with the turns and the speakers that it has."""
+
+    row: RecordingRow
+    turns: tuple[Turn, ...]
+    voices: Mapping[str, Voice]
+    """By label."""
+
+
+def store_turns(
+    tx: Transaction, lease: Lease, item: Item, task: DiarizeTask, result: Diarized, who: str, now: int
+) -> bool:
+    """Write what was found. False where the recording is not the one that was read: the item is queued again.
+
+    `NamesUnmapped` where somebody who has a name, or a profile, would be gone and nobody accepted that.
+    """
+    before = read(tx, result.recording_id)
+    if before is None or before.row.content_version != result.content_version:
+        work.give_back(tx, lease, [item], now)
+        return False
+    remapping = mapping_of(tx, before, result, task.compare.generation.name if task.compare else None)
+    lost = [voice for voice in before.voices.values() if voice.id in remapping.lost]
+    if not task.asked.accept_lost:
+        refuse_lost_names(before, lost)
+    turns, exclusive = renamed(result, before, remapping)
+    row, asked = before.row, task.asked.as_dict()
+    digest = turns_digest(turns) if turns else NOBODY
+    changed = digest != row.turns_digest
+    version = row.content_version + changed
+    if not work.finish(tx, lease, {item.id: version}, now):
+        return False
+    ids = {label: voice.id for label, voice in before.voices.items()}
+    if changed:
+        assignments.remember(tx, row.id, "rediarized", who, now)
+        people.mark_dirty(tx, people.of_recordings(tx, [row.id]), now)
+        ids, gone = library.write_turns(tx, row.id, turns, now, known=ids)
+        told = library.names_of(tx, gone) if gone else []
+        vectors.mark_deleted(tx, gone, now)
+        library.delete_speakers(tx, gone)
+        seconds = result.found.seconds if row.seconds is None else row.seconds
+        library.update_recording(tx, replace(row, turns_digest=digest, content_version=version, seconds=seconds), now)
+        if turns:
+            reason: work.Reason = "new" if row.turns_digest == AWAITED else "changed"
+            work.enqueue(tx, row.id, journal.live_generations(tx), reason, now)
+        journal.record(
+            tx, "recording-diarized", who, now, entity_id=row.id, turns=len(turns), speakers=len(ids) - len(gone),
+            mapped=len(remapping.pairs), lost=told, gone=gone, diarizer=result.found.diarizer,
+        )  # fmt: skip
+    floor = tuple(Turn(turn.start, turn.end, ids[turn.speaker]) for turn in exclusive)
+    diarizations.write(
+        tx, DiarizationRow(row.id, version, result.found.diarizer, asked, result.found.notices, floor, now)
+    )
+    return True
+
+
+def read(tx: Transaction, recording_id: str) -> Before | None:
+    """A recording as it is now; None where there is none."""
+    found = library.snapshot(tx, [recording_id])
+    if not found:
+        return None
+    row, turns = found[recording_id]
+    return Before(row, turns, intake.voices(tx, [recording_id])[recording_id])
+
+
+def mapping_of(tx: Transaction, before: Before, result: Diarized, generation: str | None) -> Remapping:
+    """Which old speakers (by id) the new ones (by label) take the place of."""
+    known = {}
+    if generation is not None:
+        rows = vectors.embeddings_of(tx, generation, [voice.id for voice in before.voices.values()])
+        known = {
+            id: row.result.vector
+            for id, row in rows.items()
+            if isinstance(row.result, Embedding) and row.content_version == before.row.content_version
+        }
+    return remap(before.turns, result.found.turns, old_voices=known, new_voices=result.voices)
+
+
+def refuse_lost_names(before: Before, lost: Sequence[Voice]) -> None:
+    """`NamesUnmapped` where one of these has a name or a profile, or nothing but the vectors that an index had of it."""
+    labels = {voice.id: label for label, voice in before.voices.items()}
+    imported = before.row.turns_digest == NO_TURNS
+    named = [voice for voice in lost if imported or voice.name is not None or voice.profile_id is not None]
+    if named:
+        raise NamesUnmapped(
+            f"Of the recording {before.row.id!r}, no new speaker takes the place of"
+            f" {', '.join(sorted(labels[voice.id] for voice in named))}; it stays as it is.",
+            speakers=[voice.id for voice in named],
+        )
+
+
+def renamed(result: Diarized, before: Before, remapping: Remapping) -> tuple[tuple[Turn, ...], tuple[Turn, ...]]:
+    """The turns, all and exclusive ones, with the labels that their speakers will have."""
+    label_of = {voice.id: label for label, voice in before.voices.items()}
+    old = {new: label_of[id] for new, id in remapping.by_new.items()}
+    found = result.found
+    labels = labels_for(dict.fromkeys(turn.speaker for turn in found.turns), old, before.voices)
+    turns, exclusive = (
+        tuple(sorted((replace(one, speaker=labels[one.speaker]) for one in part if one.speaker in labels), key=in_time))
+        for part in (found.turns, found.exclusive)
+    )
+    return turns, exclusive

@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from speakerdb.catalog import library
 from speakerdb.catalog.database import Transaction, cleaned
 from speakerdb.catalog.diarizations import exclusive_turns, packed, unpacked
 from speakerdb.catalog.schema import libraries, recordings, speakers, transcripts, voice_measures
@@ -56,6 +57,12 @@ def find(tx: Transaction, recording_id: str) -> TranscriptRow | None:
     return None if row is None else TranscriptRow(*row)
 
 
+def version(tx: Transaction, given: str) -> str:
+    """A short text that stands for a recording's transcript as it was given; "none" where it has none. `NotFound`."""
+    row = find(tx, library.resolve_id(tx, recordings, given, "recording"))
+    return "none" if row is None else row.digest[:24]
+
+
 def read(tx: Transaction, recording_id: str) -> Transcript | None:
     """What was said in a recording; None where it has no transcript."""
     query = sa.select(transcripts.c.document).where(transcripts.c.recording_id == recording_id)
@@ -96,10 +103,8 @@ def words_by_speaker(tx: Transaction, recording_id: str, exclusive: Sequence[Tur
     return {speaker: count for speaker, count in found.items() if speaker is not None}
 
 
-def listed(
-    tx: Transaction, *, library: str | None = None, after: str = "", limit: int
-) -> list[tuple[TranscriptRow, str]]:
-    """Transcripts behind a recording's id, in the order of these ids, each with its library's name. `library` is an id."""
+def listed(tx: Transaction, *, home: str | None = None, after: str = "", limit: int) -> list[tuple[TranscriptRow, str]]:
+    """Transcripts behind a recording's id, in the order of these ids, each with its library's name. `home` is a library's id."""
     query = (
         sa.select(*_COLUMNS, libraries.c.name)
         .join(recordings, recordings.c.id == transcripts.c.recording_id)
@@ -108,19 +113,19 @@ def listed(
         .order_by(transcripts.c.recording_id)
         .limit(limit)
     )
-    if library is not None:
-        query = query.where(recordings.c.library_id == library)
+    if home is not None:
+        query = query.where(recordings.c.library_id == home)
     return [(TranscriptRow(*row[:-1]), row[-1]) for row in tx.execute(query)]
 
 
 def recordings_with(
-    tx: Transaction, *, library: str | None = None, profile: str | None = None, after: str = "", limit: int
+    tx: Transaction, *, home: str | None = None, profile: str | None = None, after: str = "", limit: int
 ) -> list[str]:
-    """Ids of recordings that have a transcript, behind one, in their order: of a library, or in which a profile speaks."""
+    """Ids of recordings that have a transcript, behind one, in their order: of a library (`home`), or in which a profile speaks."""
     query = sa.select(transcripts.c.recording_id).where(transcripts.c.recording_id > after)
-    if library is not None:
+    if home is not None:
         query = query.join(recordings, recordings.c.id == transcripts.c.recording_id)
-        query = query.where(recordings.c.library_id == library)
+        query = query.where(recordings.c.library_id == home)
     if profile is not None:
         own = sa.select(speakers.c.recording_id).where(speakers.c.profile_id == profile)
         query = query.where(transcripts.c.recording_id.in_(own))

@@ -14,7 +14,7 @@ from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.journal import MigrationRow
 from speakerdb.core import health
-from speakerdb.core.health import Facts, GenerationFacts, MigrationFacts
+from speakerdb.core.health import Facts, GenerationFacts, MigrationFacts, TurnsFacts
 from speakerdb.core.lifecycle import State
 from speakerdb.core.pace import SLICES, WINDOW_SECONDS, pace
 from speakerdb.errors import AliasMissing, ConfigurationError, SpeakerDBError
@@ -196,9 +196,11 @@ class Overview:
             live = tuple(name for name in journal.live_generations(tx) if not migration_only or name in only)
             wanted = dict.fromkeys([*live, *only])
             queues = activity.queues(tx, journal.paused_targets(tx))
-            groups = _groups(tx, list(wanted))
+            groups = _groups(tx, [*wanted, *(() if migration_only else (health.DIARIZE,))])
             model_faults = {
-                name: (code, text) for name, code, text in activity.faults_in_queue(tx) if code in health.MODEL_FAULTS
+                name: (code, text)
+                for name, code, text in activity.faults_in_queue(tx)
+                if code in (health.DIARIZER_FAULTS if name == health.DIARIZE else health.MODEL_FAULTS)
             }
             progress = {name: work.progress(tx, name) for name in wanted}
             generations = tuple(
@@ -227,6 +229,7 @@ class Overview:
                 old_cache=os.environ.get("PYANNOTE_CACHE"),
                 left_over=left_over,
                 halt=halt,
+                turns=None if migration_only else _turns_facts(queues, model_faults, groups),
             )
             return _Seen(
                 facts=facts,
@@ -301,6 +304,17 @@ class Overview:
             model_fault=fault,
             errors=errors,
         )
+
+
+def _turns_facts(
+    queues: Mapping[str, activity.Queue], faults: Mapping[str, tuple[str, str]], groups: list[ErrorGroup]
+) -> TurnsFacts | None:
+    """What is to be diarized, or could not be; None where nothing is."""
+    queue = queues.get(health.DIARIZE, activity.Queue())
+    errors = tuple(group for group in groups if group.generation == health.DIARIZE)
+    if not (queue.recordings or errors):
+        return None
+    return TurnsFacts(health.DIARIZE, queue.recordings, queue.held_back, faults.get(health.DIARIZE), errors)
 
 
 def _groups(tx: Transaction, names: list[str]) -> list[ErrorGroup]:

@@ -11,15 +11,16 @@ import sqlalchemy as sa
 from speakerdb.catalog.schema_base import Instant, Serial, Text, metadata
 
 
-def _recording(**options: bool) -> sa.Column[str]:
-    return sa.Column("recording_id", sa.ForeignKey("recordings.id", ondelete="CASCADE"), nullable=False, **options)
+def _recording() -> sa.Column[str]:
+    """The recording that a row belongs to, as (the first part of) its primary key."""
+    return sa.Column("recording_id", sa.ForeignKey("recordings.id", ondelete="CASCADE"), primary_key=True)
 
 
 # How a diarizer of ours found the turns that a recording had at `content_version`.
 diarizations = sa.Table(
     "diarizations",
     metadata,
-    _recording(primary_key=True),
+    _recording(),
     sa.Column("content_version", sa.BigInteger, nullable=False),
     sa.Column("diarizer", Text, nullable=False),
     # JSON: the hints, and what it said besides.
@@ -34,7 +35,7 @@ diarizations = sa.Table(
 analyses = sa.Table(
     "analyses",
     metadata,
-    _recording(primary_key=True),
+    _recording(),
     sa.Column("content_version", sa.BigInteger, nullable=False),
     # Whether the sound was looked at, too: levels and pitch.
     sa.Column("heard", sa.Boolean, nullable=False),
@@ -47,7 +48,7 @@ analyses = sa.Table(
 overlaps = sa.Table(
     "overlaps",
     metadata,
-    _recording(primary_key=True),
+    _recording(),
     sa.Column("ordinal", sa.Integer, primary_key=True),
     sa.Column("start", sa.Double, nullable=False),
     sa.Column("end", sa.Double, nullable=False),
@@ -63,7 +64,7 @@ overlaps = sa.Table(
 overlap_speakers = sa.Table(
     "overlap_speakers",
     metadata,
-    _recording(primary_key=True),
+    _recording(),
     sa.Column("ordinal", sa.Integer, primary_key=True),
     # 0 is the primary speaker.
     sa.Column("rank", sa.Integer, primary_key=True),
@@ -95,7 +96,7 @@ voice_measures = sa.Table(
 transcripts = sa.Table(
     "transcripts",
     metadata,
-    _recording(primary_key=True),
+    _recording(),
     sa.Column("digest", Text, nullable=False),
     sa.Column("language", Text),
     sa.Column("segments", sa.Integer, nullable=False),

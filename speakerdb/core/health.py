@@ -6,16 +6,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from speakerdb.core.lifecycle import State
-from speakerdb.errors import DimensionMismatch, ModelUnavailable, SpeakerDBError
+from speakerdb.errors import ConfigurationError, DiarizerRefused, DimensionMismatch, ModelUnavailable, SpeakerDBError
 from speakerdb.reports.live import Halt
 from speakerdb.reports.seeing import ErrorGroup, LeaseView, Problem, Waiting
 
 WORK = "speakerdb work"
+DIARIZE = "diarize"
+"""The lane of recordings whose turns are to be found."""
 _FAULTS: tuple[type[SpeakerDBError], ...] = (
     ModelUnavailable, *ModelUnavailable.__subclasses__(), DimensionMismatch,
 )  # fmt: skip
 MODEL_FAULTS = frozenset(cls.code for cls in _FAULTS)
 """Codes of errors that keep a generation's model from being used, whatever recording it was tried with."""
+DIARIZER_FAULTS = MODEL_FAULTS | {DiarizerRefused.code, ConfigurationError.code}
+"""The same of the diarizer."""
 _LOOK_AT_FILES = frozenset({"media-missing", "media-changed", "media-forbidden"})
 
 
@@ -40,6 +44,17 @@ class GenerationFacts:
     errors: tuple[ErrorGroup, ...]
     misled: str | None = None
     """What is wrong with its aliases."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnsFacts:
+    """What was read about recordings that are to be diarized, as of a generation."""
+
+    name: str
+    queued: int
+    held_back: int
+    model_fault: tuple[str, str] | None
+    errors: tuple[ErrorGroup, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +92,7 @@ class Facts:
     """Concrete indices that nothing needs, and the generations they were made for."""
     halt: Halt | None = None
     """Why nothing is to be extracted now."""
+    turns: TurnsFacts | None = None
 
 
 def retry_command(code: str) -> str:
@@ -90,11 +106,12 @@ def mending_command(code: str) -> str:
 
 
 def waiting(facts: Facts) -> tuple[Waiting, ...]:
-    """For each generation with recordings in the queue: why they are not extracted, or that they are."""
+    """For each lane with recordings in the queue: why nothing is done with them, or that something is."""
+    lanes = (*(() if facts.turns is None else (facts.turns,)), *facts.generations)
     pause_reason = None if facts.migration is None else facts.migration.pause_reason
     return tuple(
         found
-        for one in facts.generations
+        for one in lanes
         for found in why_waiting(
             one.name, one.queued, one.held_back,
             pause_reason=pause_reason, fence_until=facts.fence_until, model_fault=one.model_fault, work=facts.work,
@@ -114,7 +131,7 @@ def why_waiting(
     work: LeaseView | None,
     halt: Halt | None = None,
 ) -> Iterator[Waiting]:
-    """Why so many recordings of one generation are in the queue; `held_back` of them belong to a paused migration."""
+    """Why so many recordings of one lane are in the queue; `held_back` of them belong to a paused migration."""
     if held_back:
         yield Waiting(
             generation, held_back, "paused", f"The migration is paused: {pause_reason or 'no reason was given'}.",
@@ -129,7 +146,8 @@ def why_waiting(
     elif halt is not None:
         yield Waiting(generation, count, halt.reason, halt.message, halt.command)
     elif model_fault is not None:
-        message = f"Its model cannot be loaded ({model_fault[0]}): {model_fault[1]}"
+        what = "The diarizer cannot be used" if generation == DIARIZE else "Its model cannot be loaded"
+        message = f"{what} ({model_fault[0]}): {model_fault[1]}"
         yield Waiting(generation, count, "model-unavailable", message, "speakerdb doctor")
     elif work is not None and work.held:
         yield Waiting(generation, count, "working", f"{process(work)} works on the queue.", "")
@@ -148,6 +166,8 @@ def process(lease: LeaseView) -> str:
 def problems(facts: Facts, waits: Iterable[Waiting]) -> tuple[Problem, ...]:
     """Everything a person should know of, errors first, in a fixed order."""
     found = [*_of_serving(facts), *_of_queue(waits), *_of_migration(facts), *_of_machine(facts)]
+    if facts.turns is not None:
+        found += _of_errors(facts.turns, "could not be diarized")
     for one in facts.generations:
         found += _of_generation(facts, one)
     return tuple(sorted(found, key=lambda problem: problem.severity != "error"))
@@ -246,12 +266,7 @@ def _of_generation(facts: Facts, one: GenerationFacts) -> Iterator[Problem]:
             f"The index of {one.name} refused {_count(one.rejected, 'document')}: {one.rejection or 'no reason given'}.",
             rebuild, one.rejected, one.name,
         )  # fmt: skip
-    for group in one.errors:
-        yield Problem(
-            group.code, "error",
-            f"{_count(group.count, 'recording')} failed in {one.name}, for example {group.recording_id}: {group.message}",
-            mending_command(group.code), group.count, one.name,
-        )  # fmt: skip
+    yield from _of_errors(one, f"failed in {one.name}")
     if facts.work is not None and facts.work.held:
         return  # whoever works pools and writes what waits
     if one.dirty_profiles:
@@ -264,6 +279,15 @@ def _of_generation(facts: Facts, one: GenerationFacts) -> Iterator[Problem]:
         yield Problem(
             "documents-waiting", "warning", f"{_count(count, 'document')} to be written to the index of {one.name}.",
             WORK, count, one.name,
+        )  # fmt: skip
+
+
+def _of_errors(one: GenerationFacts | TurnsFacts, what: str) -> Iterator[Problem]:
+    for group in one.errors:
+        yield Problem(
+            group.code, "error",
+            f"{_count(group.count, 'recording')} {what}, for example {group.recording_id}: {group.message}",
+            mending_command(group.code), group.count, one.name,
         )  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from speakerdb.core.overlap import LEAST_SECONDS
 from speakerdb.core.remapping import remap
@@ -101,6 +100,8 @@ def _alike(
     names = [name for name in known if name not in skip.values()]
     if not labels or not names:
         return {}
+    from scipy.optimize import linear_sum_assignment  # see `remapping`
+
     cosines = np.array([[float(voices[label] @ known[name]) for name in names] for label in labels])
     pairs = zip(*linear_sum_assignment(cosines, maximize=True), strict=True)
     return {labels[row]: names[column] for row, column in pairs if cosines[row, column] >= VOICE_ALIKE}

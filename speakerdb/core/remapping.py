@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from speakerdb.core.talk import stretches
 from speakerdb.types import FloatArray, Turn
@@ -76,6 +75,8 @@ def remap(
             known = time if voice is None else [*time, min(1.0, max(0.0, voice))]
             scores[row, column] = sum(known) / len(known) if known else 0.0
             details[row, column] = shared, cosine
+    from scipy.optimize import linear_sum_assignment  # half a second and 40 MB, which most processes never need
+
     pairs = [
         Pair(olds[row], news[column], float(scores[row, column]), *details[row, column])
         for row, column in zip(*linear_sum_assignment(scores, maximize=True), strict=True)

@@ -178,10 +178,12 @@ class FakeDB:
         if name in self.raises:
             raise self.raises[name]
 
-    def add(self, path: Any, turns: Sequence[Turn], **kwargs: Any) -> r.AddReport:
+    def add(self, path: Any, turns: Sequence[Turn] | None, **kwargs: Any) -> r.AddReport:
         self._asked("add", path, turns, **kwargs)
         if path.name in self.refused_files:
             raise self.refused_files[path.name]
+        if turns is None:
+            return r.AddReport(f"rec-{path.stem}", r.AddOutcome.ADDED, 0, {}, 60.0, (), to_diarize=True)
         labels = sorted({t.speaker for t in turns})
         return r.AddReport(
             f"rec-{path.stem}", r.AddOutcome.ADDED, len(turns), dict.fromkeys(labels, "spk"), 60.0, ("v3",)

@@ -27,7 +27,7 @@ def test_without_turns(cli: CommandLine) -> None:
 
 
 def test_without_turns_a_diarizer_is_told_what_is_known(cli: CommandLine) -> None:
-    assert cli("add", "one.wav", "--num-speakers", "2", "--channels", "as-speakers").exit_code == 0
+    assert cli("add", "unknown.wav", "--num-speakers", "2", "--channels", "as-speakers").exit_code == 0
     ((args, kwargs),) = cli.db.named("add")
     assert args[1] is None
     assert kwargs["asked"] == Asked(Hints(2), "as-speakers")

@@ -89,7 +89,7 @@ def test_the_page_shows_every_verb_and_every_route() -> None:
 def test_every_route_says_who_may_and_how_large_its_body_is() -> None:
     for route, extra in ROUTES.items():
         assert extra["x-role"] in {"anyone", *Role}, route
-        assert extra["x-body"] in {"none", "json", "turns", "upload", "clip"}, route
+        assert extra["x-body"] in {"none", "json", "turns", "transcript", "upload", "clip"}, route
         assert (extra["x-body"] == "none") == (route.split()[0] in ("GET", "DELETE")), route
 
 

@@ -37,6 +37,7 @@ from speakerdb.matcher import CLIP_SECONDS
 from speakerdb.models.sources import MAX_BYTES
 from speakerdb.reports import MatchResult
 from speakerdb.settings import TOKEN_VARIABLES, GenerationSettings, Settings
+from speakerdb.transcripts import MAX_TRANSCRIPT_BYTES
 from tests.docs.pages import ROOT, Page, page, pages
 
 CLI, SETTINGS, ERRORS, EVENTS = (page(f"docs/reference/{name}.md") for name in ("cli", "settings", "errors", "events"))
@@ -378,6 +379,7 @@ def test_the_limits_in_the_fine_print_are_those_of_the_code() -> None:
         "turns in one recording": f"{MAX_TURNS:,}",
         "speakers in one recording": f"{MAX_SPEAKERS:,}",
         "a file of turns": f"{MAX_TURNS_FILE_BYTES // mebi} MiB",
+        "a transcript": f"{MAX_TRANSCRIPT_BYTES // mebi} MiB",
         "a line of a manifest": f"{MAX_LINE_BYTES // mebi} MiB",
         "a turn that ends after its recording": f"{END_TOLERANCE_SECONDS:g} s ",
         "speech used of a speaker, for each recording and generation": f"{V4.recipe.budget_seconds:g} s ",

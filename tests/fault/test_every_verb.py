@@ -65,6 +65,11 @@ class Day:
         yield "work", nothing, 0
         yield "diarize", self._given_turns, 0
         yield "diarize evaluate", lambda: [self.media / "talk01.rttm", self.cli.folder / "turns" / "talk01.rttm"], 0
+        yield "label", self._transcript, 0
+        yield "transcripts list", nothing, 0
+        yield "transcripts show", lambda: [self.recording("talk00")], 0
+        yield "transcripts words", lambda: ["--phrases", "2"], 0
+        yield "transcripts remove", lambda: [self.recording("talk00"), "--yes", "--why", "asked for"], 0
         yield "explain", lambda: [self.speaker()], 0
         yield "explain", lambda: [self.recording("talk01")], 0
         yield "plot", lambda: ["speech", "--out", self.cli.folder / "speech.svg"], 0
@@ -122,6 +127,11 @@ class Day:
         """Without a network: the turns are there, and are written in another form."""
         wanted = ["--output-dir", self.cli.folder / "turns", "--format", "rttm,serialized", "--timing"]
         return [self.media / "talk01.wav", self.media / "talk00.wav", "--turns", self.media, *wanted]
+
+    def _transcript(self) -> Words:
+        said = self.cli.folder / "talk00.srt"
+        said.write_text("1\n00:00:00,100 --> 00:00:01,000\nGood morning.\n", encoding="utf-8")
+        return [said, "--recording", self.recording("talk00"), "--output-json", self.cli.folder / "talk00.labelled.json"]
 
     def _moved(self) -> Path:
         new = self.cli.folder / "moved"

@@ -32,6 +32,7 @@ from speakerdb.projector import Projector
 from speakerdb.recipes import Recipes
 from speakerdb.repairer import Repairer
 from speakerdb.settings import Settings
+from speakerdb.statistics import Statistics
 from speakerdb.transcripts import Transcripts
 from speakerdb.types import Generation
 from speakerdb.voices import Voices
@@ -58,6 +59,7 @@ class Parts:
     access: Access
     explain: Explain
     plots: Plots
+    statistics: Statistics
     recipes: Recipes
     calibrating: Calibrating
     worker: Worker
@@ -109,6 +111,7 @@ def build(
         side_by_side=settings.models.keep != "one",
         load_diarizer=load_diarizer,
         comparing=lambda: serving.resolve().generation,
+        measure=settings.overlap.enabled,
         who=who,
     )
     migrator = Migrator(
@@ -163,6 +166,7 @@ def build(
         access=Access(catalog, who=who),
         explain=Explain(catalog, index, generations, serving, live, media_roots=media_roots),
         plots=Plots(catalog, generations),
+        statistics=Statistics(catalog, lambda: serving.resolve().generation.name),
         recipes=Recipes(
             catalog,
             generations,

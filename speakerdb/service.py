@@ -67,9 +67,7 @@ class SpeakerDB:
         self._executor = executor
         self._load = load
         parts = build(settings, catalog, index, executor, load, load_diarizer, probe=self._probe)
-        self.settings = settings
-        self.catalog = catalog
-        self.index = index
+        self.settings, self.catalog, self.index = settings, catalog, index
         self.generations = parts.generations
         self.who = settings.actor
         self.serving = parts.serving
@@ -88,6 +86,7 @@ class SpeakerDB:
         self.access = parts.access
         self.explain = parts.explain
         self.plots = parts.plots
+        self.statistics = parts.statistics
         self.recipes = parts.recipes
         self.calibrating = parts.calibrating
         self.live = parts.live

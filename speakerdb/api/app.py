@@ -29,6 +29,7 @@ from speakerdb.api import (
     seeing,
     serving,
     speakers,
+    statistics,
     transcripts,
     uploads,
 )
@@ -40,8 +41,9 @@ from speakerdb.service import SpeakerDB
 
 PREFIX = "/v1"
 NOUNS: tuple[Routes, ...] = (
-    recordings.routes, uploads.routes, speakers.routes, profiles.routes, transcripts.routes, matches.routes, migrations.routes,
-    progress.routes, repairs.routes, serving.routes, media.routes, seeing.routes, keys.routes, health.routes,
+    recordings.routes, uploads.routes, speakers.routes, profiles.routes, transcripts.routes, statistics.routes,
+    matches.routes, migrations.routes, progress.routes, repairs.routes, serving.routes, media.routes, seeing.routes,
+    keys.routes, health.routes,
 )  # fmt: skip
 SPARE_THREADS = 16
 """Beside those of the turns."""

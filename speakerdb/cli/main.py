@@ -32,6 +32,7 @@ from speakerdb.cli import (
     media,
     migrate,
     models,
+    overlaps,
     plot,
     profiles,
     recipe,
@@ -39,6 +40,7 @@ from speakerdb.cli import (
     repair,
     serve,
     speakers,
+    statistics,
     status,
     support,
     token,
@@ -101,6 +103,8 @@ app.command()(status.status)
 app.command()(status.events)
 app.command()(explain.explain)
 app.command()(plot.plot)
+app.add_typer(overlaps.app, name="overlaps")
+app.add_typer(statistics.app, name="statistics")
 app.command()(backup.backup)
 app.command()(backup.restore)
 app.add_typer(token.app, name="token")

@@ -43,7 +43,8 @@ def pitches(samples: FloatArray, rate: int) -> npt.NDArray[np.float64]:
         _periods(frames[at : at + FRAMES_TOGETHER], least, window, shortest, longest)
         for at in range(0, len(frames), FRAMES_TOGETHER)
     ]
-    return rate / np.concatenate(found)
+    hertz: npt.NDArray[np.float64] = rate / np.concatenate(found)
+    return hertz
 
 
 def _periods(frames: FloatArray, least: float, window: int, shortest: int, longest: int) -> npt.NDArray[np.float64]:
@@ -75,4 +76,4 @@ def _normalised_difference(frames: FloatArray, window: int, lags: int) -> npt.ND
     means = np.cumsum(difference[:, 1:], axis=1) / np.arange(1, lags + 1)
     normalised = np.ones_like(difference)
     np.divide(difference[:, 1:], means, out=normalised[:, 1:], where=means > 0.0)
-    return normalised
+    return np.asarray(normalised)

@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from speakerdb.catalog import journal, library, work
+from speakerdb.catalog import journal, library, talk, work
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.leases import Lease
 from speakerdb.catalog.library import RecordingRow
@@ -67,12 +68,14 @@ class Extraction:
         function: Callable[[Task], Extracted] = extract,
         load_diarizer: LoadDiarizer | None = None,
         comparing: Callable[[], Generation | None] = lambda: None,
+        measure: bool = False,
         who: str = "",
     ) -> None:
         """`workers` says how many there are to be; it is asked often. None: as the executor is. With `side_by_side` a worker
         holds the models of all generations, until one says that they do not fit; a recording that several wait for is then
         read once. `comparing` says in which generation the voices of a recording that is diarized again are compared; `who`
-        is kept in the events of what is found."""
+        is kept in the events of what is found. With `measure` the sound of a recording whose talk is not measured yet is
+        listened to, too, and overlaps and measures of its voices are stored."""
         self._catalog = catalog
         self._executor = executor
         self._workers = workers
@@ -85,6 +88,7 @@ class Extraction:
         self._extract = function
         self._load_diarizer = load_diarizer or DiarizerLoader(DiarizerSettings())
         self._comparing = comparing
+        self._measure = measure
         self._storing = Storing(catalog, who)
         self._waveforms: dict[str, Waveform] = {}
         self._loaded_last = ""
@@ -215,6 +219,7 @@ class Extraction:
             return {}
         with self._catalog.read() as tx:
             found = library.snapshot(tx, [item.recording_id for item in items])
+            unheard = talk.unheard(tx, found) if self._measure else set()
         tasks: dict[int, Task | DiarizeTask] = {}
         for item in items:
             if item.recording_id not in found:
@@ -223,7 +228,8 @@ class Extraction:
             if item.generation is None:
                 tasks[item.id] = self._diarize_task(item, row, turns)
             else:
-                tasks[item.id] = self._task(row, turns, self._generations[item.generation])
+                task = self._task(row, turns, self._generations[item.generation])
+                tasks[item.id] = replace(task, measure=True) if row.id in unheard else task
         return tasks
 
     def _task(self, row: RecordingRow, turns: tuple[Turn, ...], generation: Generation) -> Task:
@@ -253,6 +259,7 @@ class Extraction:
             asked=Asked.from_json(item.options),
             waveform=self._waveforms.get(row.id),
             compare=None if compared is None else self._task(row, turns, compared),
+            measure=self._measure,
         )
 
     # Running

@@ -14,6 +14,7 @@ from speakerdb.core.sound import is_silent
 from speakerdb.errors import ExtractionError, NotFinite, SpeakerDBError
 from speakerdb.extraction import state
 from speakerdb.extraction.lane import NO_FINITE_VECTOR, Lane, blamed, embed
+from speakerdb.extraction.measuring import Listening
 from speakerdb.extraction.shelf import Keep, Place
 from speakerdb.extraction.source import opened
 from speakerdb.extraction.stream import ON_A_CPU, ON_A_GPU, ahead, portions
@@ -113,9 +114,17 @@ def _extracted(tasks: Sequence[Task]) -> list[Lane]:
         with blamed(wanting):
             # The file first: a missing one must not cost the loading of a model.
             source = opened(tasks[0])
+            measure = any(lane.task.measure for lane in lanes)
             for stream in _streams(_loaded(wanting)):
+                listening = Listening(stream[0].wanted, stream[0].model.embedder.sample_rate) if measure else None
                 with blamed(stream):
-                    _run(stream, source, ticket)
+                    _run(stream, source, ticket, listening)
+                # Once a recording, not once a generation: the first stream that went well tells how it sounds.
+                if listening is not None and (lane := next((one for one in stream if one.error is None), None)):
+                    lane.heard, lane.told = listening.heard(), tuple(listening.notices)
+                    measure = False
+    elif lanes[0].task.measure:
+        lanes[0].heard = {}  # nobody's speech is clean: there is nothing to listen to
     return lanes
 
 
@@ -142,7 +151,12 @@ def _streams(lanes: Sequence[Lane]) -> list[list[Lane]]:
     return list(streams.values())
 
 
-def _run(stream: Sequence[Lane], source: Callable[[Sequence[Span], int], Iterator[FloatArray]], ticket: int) -> None:
+def _run(
+    stream: Sequence[Lane],
+    source: Callable[[Sequence[Span], int], Iterator[FloatArray]],
+    ticket: int,
+    listening: Listening | None,
+) -> None:
     first = stream[0]
     rate = first.model.embedder.sample_rate
     on_gpu = any(str(getattr(lane.model.embedder, "device", "")).startswith("cuda") for lane in stream)
@@ -154,6 +168,8 @@ def _run(stream: Sequence[Lane], source: Callable[[Sequence[Span], int], Iterato
                 lane.take(portion, ticket)
         if not going:
             break
+        if listening is not None:
+            listening.take(portion)
 
 
 def embed_clip(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
+from speakerdb.core.measures import Heard
 from speakerdb.core.pooling import pool
 from speakerdb.core.selection import TOO_SHORT, select
 from speakerdb.core.sound import is_silent
@@ -40,6 +41,8 @@ class Lane:
         self.postponed = self.crowded = False
         self.loaded: LoadedModel | None = None
         self.decoded = Decoded()
+        self.heard: Mapping[str, Heard] | None = None
+        self.told: tuple[str, ...] = ()
         chosen = select(task.turns, task.generation.recipe, duration=task.seconds)
         self.results: dict[str, Embedding | Unembeddable] = {
             speaker: found for speaker, found in chosen.items() if isinstance(found, Unembeddable)
@@ -128,9 +131,10 @@ class Lane:
         if self.loaded is not None:
             model, checksum = self.loaded.description, self.loaded.checksum
             notices = (*self.loaded.notices, *notices)
+        notices = (*notices, *self.told)
         return Extracted(
             task.recording_id, task.content_version, self.results, self._spoken, model, checksum, notices, work,
-            self.crowded,
+            self.crowded, self.heard,
         )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from speakerdb.core.measures import Heard, level_of
 from speakerdb.core.pitch import pitches
@@ -27,7 +28,7 @@ class Listening:
         self._squares: dict[str, float] = {}
         self._samples: dict[str, int] = {}
         self._asked: dict[str, int] = {}
-        self._pitches: dict[str, list[FloatArray]] = {}
+        self._pitches: dict[str, list[npt.NDArray[np.float64]]] = {}
         self.notices: list[str] = []
 
     def take(self, sounds: Sequence[FloatArray]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from speakerdb.catalog.work import Item
+from speakerdb.core.measures import Heard
 from speakerdb.core.turns import validate
 from speakerdb.diarizers.port import DiarizationProgress
 from speakerdb.errors import (
@@ -148,6 +149,9 @@ def _checked(task: Task | DiarizeTask, answer: Any) -> Extracted | Diarized | Sp
         return ExtractionError("The worker answered for other voices than this recording has.")
     if (answer.recording_id, answer.content_version) != (task.recording_id, task.content_version):
         return ExtractionError(f"The worker answered for {answer.recording_id!r}.")
+    heard = {} if answer.heard is None else answer.heard
+    if not isinstance(heard, Mapping) or not all(isinstance(each, Heard) for each in heard.values()):
+        return ExtractionError("The worker answered with how voices sound that is no such thing.")
     try:
         for found in answer.results.values():
             _check_vector(found, task.generation)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from speakerdb.catalog import journal, library, people, vectors, work
+from speakerdb.catalog import journal, library, people, talk, vectors, work
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction, savepoint
 from speakerdb.catalog.leases import Lease
+from speakerdb.catalog.talk import Talked
 from speakerdb.catalog.vectors import EmbeddingRow
 from speakerdb.errors import BackendError, SpeakerDBError, WorkerDied, WorkerTimeout
 from speakerdb.extraction.extract import Extracted
@@ -98,6 +99,12 @@ class Storing:
             ]
             homes = {speaker: rows[result.recording_id].library_id for result in part for speaker in result.results}
             vectors.write_embeddings(tx, generation.name, written, homes, now)
+        found = {
+            result.recording_id: Talked(result.recording_id, result.content_version, one.task.turns, result.heard)
+            for one, result in kept
+            if result.heard is not None
+        }
+        talk.write_all(tx, list(found.values()), now)
         for one, result in kept:
             report.add(_counted(one, result))
         return [result.recording_id for _, result in kept], report

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from speakerdb.core.measures import Heard
 from speakerdb.diarizers.asked import NOTHING_ASKED, Asked, Channels
 from speakerdb.diarizers.port import Diarization, Diarizer
 from speakerdb.errors import SpeakerDBError
@@ -32,6 +33,8 @@ class Task:
     media_roots: tuple[Path, ...]
     load: LoadEmbedder
     waveform: Waveform | None = None
+    measure: bool = False
+    """Whether its speakers' level and pitch are to be measured, too."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +55,8 @@ class DiarizeTask:
     asked: Asked = NOTHING_ASKED
     waveform: Waveform | None = None
     compare: Task | None = None
+    measure: bool = False
+    """Whether overlaps are to be stored."""
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -89,7 +94,8 @@ class Extracted:
 
     `model` says for a person what computed it (empty where no speech was usable and no model was needed), `checksum` is
     its checkpoint's. `speech_seconds` is what was pooled. `crowded` says that models of other generations had to be let go
-    of for this one.
+    of for this one. `heard` is how the speakers sound whose clean speech was listened to; None where nobody asked, or
+    another one of the same recording's has it.
     """
 
     recording_id: str
@@ -101,6 +107,7 @@ class Extracted:
     notices: tuple[str, ...]
     work: Work = field(default_factory=Work)
     crowded: bool = False
+    heard: Mapping[str, Heard] | None = None
 
 
 Answer: TypeAlias = Extracted | SpeakerDBError | None

@@ -31,6 +31,7 @@ from speakerdb.settings.diarizer import DiarizerSettings
 from speakerdb.settings.extractor import ExtractorSettings
 from speakerdb.settings.generations import GenerationSettings, ModelSettings
 from speakerdb.settings.opensearch import OpenSearchSettings
+from speakerdb.settings.overlap import OverlapSettings
 from speakerdb.settings.service import (
     ApiSettings,
     HookSettings,
@@ -50,6 +51,7 @@ __all__ = [
     "HookSettings",
     "ModelSettings",
     "OpenSearchSettings",
+    "OverlapSettings",
     "PreferenceSettings",
     "RepairSettings",
     "ScheduleSettings",
@@ -105,6 +107,9 @@ class Settings(BaseSettings):
     )
     diarizer: DiarizerSettings = Field(
         default_factory=DiarizerSettings, description="What finds out who speaks when; see below."
+    )
+    overlap: OverlapSettings = Field(
+        default_factory=OverlapSettings, description="What is measured of talk and voices; see below."
     )
     opensearch: OpenSearchSettings = Field(
         default_factory=OpenSearchSettings, description="An OpenSearch cluster as the index; see below."

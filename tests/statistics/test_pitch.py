@@ -103,7 +103,7 @@ def test_a_moment_of_voice_is_not_enough() -> None:
 
 def test_ten_seconds_of_a_speaker_are_asked_for_pitch(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(measuring, "pitches", lambda sound, rate: asked.append(len(sound)) or np.zeros(0))
+    monkeypatch.setattr(measuring, "pitches", lambda sound, _rate: asked.append(len(sound)) or np.zeros(0))
     six = harmonics(150.0, 6.0)
     _listened(("a", six), ("b", six), ("a", six), ("a", six))
     assert asked == [6 * RATE, 6 * RATE, 4 * RATE]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from speakerdb.catalog import diarizations, intake, library
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.diarizations import packed, unpacked
 from speakerdb.catalog.schema import assignment_sets
+from speakerdb.core.turns import turns_digest
 from speakerdb.types import Turn
 
 ReplacedBy = Literal["rediarized", "reverted"]
@@ -55,11 +56,12 @@ def remember(
     if not turns:
         return
     voices = intake.voices(tx, [recording_id])[recording_id]
+    label_of = {one.id: label for label, one in voices.items()}
     known = diarizations.find(tx, recording_id)
     current = known is not None and known.content_version == row.content_version
     document = {
         "content_version": row.content_version,
-        "turns_digest": row.turns_digest,
+        "turns_digest": turns_digest([replace(turn, speaker=label_of[turn.speaker]) for turn in turns]),
         "speakers": [[one.id, label, one.name, one.profile_id] for label, one in voices.items()],
         "turns": _rows(turns),
         "exclusive": _rows(known.exclusive) if known is not None and current else None,

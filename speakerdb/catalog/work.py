@@ -365,6 +365,12 @@ def drop_open(tx: Transaction, generation: str) -> None:
     )
 
 
+def drop_open_of(tx: Transaction, recording_id: str) -> None:
+    """Forget what is to be extracted of a recording: it is queued again when its turns are known."""
+    mine = (work_items.c.recording_id == recording_id) & (work_items.c.task == "extract")
+    tx.execute(sa.delete(work_items).where(mine, work_items.c.state != "done"))
+
+
 def still_open(tx: Transaction, recording_ids: Collection[str]) -> set[str]:
     """Those of the recordings whose sound is still needed: to be extracted, or diarized."""
     query = sa.select(work_items.c.recording_id).where(

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from speakerdb.catalog import journal, library, talk, work
+from speakerdb.catalog.adopting import NO_TURNS
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.leases import Lease
 from speakerdb.catalog.library import RecordingRow
 from speakerdb.catalog.work import Item
-from speakerdb.core.turns import AWAITED, NOBODY
 from speakerdb.diarizers.asked import Asked
 from speakerdb.diarizers.loading import DiarizerLoader
 from speakerdb.errors import GenerationChanged, SpeakerDBError, WorkerTimeout
@@ -247,7 +247,7 @@ class Extraction:
         )
 
     def _diarize_task(self, item: Item, row: RecordingRow, turns: tuple[Turn, ...]) -> DiarizeTask:
-        compared = self._comparing() if row.turns_digest not in (AWAITED, NOBODY) else None
+        compared = self._comparing() if turns or row.turns_digest == NO_TURNS else None
         return DiarizeTask(
             recording_id=row.id,
             content_version=row.content_version,

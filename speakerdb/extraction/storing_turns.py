@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from speakerdb.catalog import assignments, diarizations, intake, journal, library, people, vectors, work
+from speakerdb.catalog import assignments, diarizations, intake, journal, library, people, talk, vectors, work
 from speakerdb.catalog.adopting import NO_TURNS
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.diarizations import DiarizationRow
@@ -74,6 +74,9 @@ def store_turns(
             tx, "recording-diarized", who, now, entity_id=row.id, turns=len(turns), speakers=len(ids) - len(gone),
             mapped=len(remapping.pairs), lost=told, gone=gone, diarizer=result.found.diarizer,
         )  # fmt: skip
+    if task.measure and turns:
+        own = [replace(turn, speaker=ids[turn.speaker]) for turn in turns]
+        talk.write(tx, row.id, version, own, scores=result.found.overlap_scores, now=now)
     floor = tuple(Turn(turn.start, turn.end, ids[turn.speaker]) for turn in exclusive)
     diarizations.write(
         tx, DiarizationRow(row.id, version, result.found.diarizer, asked, result.found.notices, floor, now)

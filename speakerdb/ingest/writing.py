@@ -152,8 +152,9 @@ class PartWriter:
         # Sound given in memory has no fingerprint: it may be any sound, so it counts as changed.
         same_sound = ready.fingerprint is not None and ready.fingerprint == known.fingerprint
         if ready.digest == AWAITED:
-            # What it has stays until a diarizer has listened to other sound.
-            row = replace(row, turns_digest=known.turns_digest, recorded_at=row.recorded_at or known.recorded_at)
+            # Its turns and voices stay until a diarizer has listened to the other sound.
+            digest = known.turns_digest if same_sound else AWAITED
+            row = replace(row, turns_digest=digest, recorded_at=row.recorded_at or known.recorded_at)
             grown = known.content_version + (not same_sound)
             outcome = AddOutcome.UNCHANGED if same_sound else AddOutcome.CHANGED
             return Plan(ready, replace(row, content_version=grown), known, outcome, new_turns=False)
@@ -231,6 +232,7 @@ class PartWriter:
             people.mark_dirty(tx, people.of_recordings(tx, [row.id]), now)
         if plan.awaited and plan.outcome is not AddOutcome.UNCHANGED:
             reason: work.Reason = "new" if known is None else "changed"
+            work.drop_open_of(tx, row.id)  # with the turns that it has, other sound is not worth extracting
             work.ask_for_turns(tx, [row.id], reason, now, plan.ready.given.asked.to_json())
         if plan.new_turns and known is not None:
             work.no_more_turns(tx, row.id)

@@ -28,6 +28,9 @@ class Ear:
     heard: list[DiarizeTask] = field(default_factory=list)
 
     def __call__(self, task: DiarizeTask) -> Diarized:
+        return self.hear(task)
+
+    def hear(self, task: DiarizeTask) -> Diarized:
         self.heard.append(task)
         if self.error is not None:
             raise self.error

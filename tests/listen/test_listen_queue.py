@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
 import pytest
+import sqlalchemy as sa
+from audio_files import write
 
-from speakerdb.catalog import diarizations, library
+from speakerdb.catalog import diarizations, library, schema, work
 from speakerdb.core.turns import AWAITED, NOBODY
 from speakerdb.diarizers.asked import Asked
-from speakerdb.diarizers.port import Hints
+from speakerdb.diarizers.port import DiarizationProgress, Hints
 from speakerdb.errors import DiarizationFailed, DiarizerRefused, ModelUnavailable
+from speakerdb.executors import InlineExecutor
+from speakerdb.executors.telling import tell
+from speakerdb.extraction.outcomes import Parcel
+from speakerdb.extraction.task import Diarized, DiarizeTask
+from speakerdb.people.splitting import Choice
 from speakerdb.reports import AddOutcome
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import silence, two_voices
@@ -108,19 +117,61 @@ def test_without_a_diarizer_the_rest_goes_on(open_db: OpenDB, ear: Ear, error: E
 
 def test_a_recording_changed_meanwhile_is_heard_again(open_db: OpenDB, ear: Ear) -> None:
     db = open_db()
-    db.add(None, two_voices(), recording_id="r", waveform=silence(20.0))
+    turns = [Turn(0.0, 4.0, "A"), Turn(4.0, 9.0, "B"), Turn(9.0, 20.0, "A")]
+    db.add(None, turns, recording_id="r", waveform=silence(20.0))
     db.work()
-    assert _row(db, "r").content_version == 1
+    _again(db, "r")
+    hear = ear.hear
+
+    def meanwhile(task: DiarizeTask) -> Diarized:
+        if not ear.heard:
+            db.people.split(task.turns[0].speaker, Choice(start=9.0))
+        return hear(task)
+
+    ear.hear = meanwhile  # type: ignore[method-assign]
+    assert db.work().recordings_diarized == 1
+    assert [task.content_version for task in ear.heard] == [1, 2]
+
+
+def test_other_sound_without_turns_is_heard_before_it_is_extracted(open_db: OpenDB, ear: Ear, tmp_path: Path) -> None:
+    db = open_db()
+    file = write(tmp_path / "a.wav", np.zeros(320_000), 16_000, codec="pcm_s16le")
+    db.add(file, two_voices(), recording_id="r")
+    db.work()
+    before = {speaker.label: speaker.id for speaker in db.speakers(recording="r")}
+    assert db.add(file, recording_id="r").outcome is AddOutcome.UNCHANGED
+    write(file, np.full(320_000, 0.1), 16_000, codec="pcm_s16le")
+    again = db.add(file, recording_id="r")
+    assert (again.outcome, again.to_diarize, again.queued) == (AddOutcome.CHANGED, True, ())
+    assert {speaker.label: speaker.id for speaker in db.speakers(recording="r")} == before
+    ear.turns = two_voices()  # as before: even so everything has to be extracted again
+    done = db.work()
+    assert (done.recordings_diarized, done.recordings_done) == (1, 1)
+    assert {speaker.label: speaker.id for speaker in db.speakers(recording="r")} == before
+    assert _row(db, "r").content_version == 3
+
+
+def test_overlaps_have_the_scores_of_the_diarizer(open_db: OpenDB) -> None:
+    db = open_db()
+    db.add(None, recording_id="r", waveform=silence(20.0))
+    db.work()
+    with db.catalog.read() as tx:
+        rows = tx.execute(sa.select(schema.overlaps)).all()
+    assert [(row.start, row.end, row.confidence_from) for row in rows] == [(9.0, 10.0, "scores")]
+    assert rows[0].confidence == pytest.approx(0.9)
+
+
+def test_progress_is_told() -> None:
+    """From where a task runs to who looks on."""
+    parcel = Parcel(())
+    executor = InlineExecutor()
+    executor.submit(lambda _: tell(DiarizationProgress("segmentation", 1, 4)), None, on_told=parcel.heard)
+    assert [(one.step, one.completed / one.total) for one in parcel.told] == [("segmentation", 0.25)]
+    tell("nobody listens")  # outside a task it goes nowhere
+    assert len(parcel.told) == 1
+
+
+def _again(db: SpeakerDB, recording: str) -> None:
+    db.extraction.keep(recording, silence(20.0))
     with db.catalog.change() as tx:
-        from speakerdb.catalog import work
-
-        work.ask_for_turns(tx, ["r"], "changed", db.catalog.now())
-    kept = ear.__call__
-
-    def meanwhile(task: object) -> object:
-        db.people.split_speaker(db.speakers(recording="r")[0].id, turns=[0]) if not ear.heard else None
-        return kept(task)  # type: ignore[arg-type]
-
-    db.extraction._executor.listen = meanwhile  # type: ignore[attr-defined]
-    db.extraction.keep("r", silence(20.0))
-    assert db.work().recordings_diarized in (0, 1)
+        work.ask_for_turns(tx, [recording], "changed", db.catalog.now())

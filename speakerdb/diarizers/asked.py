@@ -14,19 +14,22 @@ Channels = Literal["mix", "as-speakers"]
 @dataclass(frozen=True, slots=True)
 class Asked:
     """`channels`: all as one, or each of them one speaker. `accept_lost`: named speakers that no new one takes the place of may
-    go; else the recording stays as it is."""
+    go; else the recording stays as it is. `who` asked, and `why`."""
 
     hints: Hints = NO_HINTS
     channels: Channels = "mix"
     accept_lost: bool = False
+    who: str | None = None
+    why: str | None = None
 
     def to_json(self) -> str | None:
         """One text; None where nothing is asked."""
-        said = self.as_dict()
+        by = {key: value for key, value in (("who", self.who), ("why", self.why)) if value is not None}
+        said = self.as_dict() | by
         return json.dumps(said) if said else None
 
     def as_dict(self) -> dict[str, Any]:
-        """What is asked, and nothing else."""
+        """What is asked of the diarizer, and nothing else."""
         hints = self.hints
         said = {
             "num_speakers": hints.num_speakers,
@@ -42,7 +45,8 @@ class Asked:
         """What `to_json` wrote."""
         said = json.loads(text) if text else {}
         hints = Hints(said.get("num_speakers"), said.get("min_speakers"), said.get("max_speakers"))
-        return cls(hints, said.get("channels", "mix"), said.get("accept_lost", False))
+        accept_lost = said.get("accept_lost", False)
+        return cls(hints, said.get("channels", "mix"), accept_lost, said.get("who"), said.get("why"))
 
 
 NOTHING_ASKED = Asked()

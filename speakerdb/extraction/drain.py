@@ -104,6 +104,10 @@ class Extraction:
             self._waveforms[recording_id] = waveform
         return before
 
+    def patience(self, task: DiarizeTask) -> float:
+        """Seconds that a diarization may take."""
+        return self._timeout + DIARIZING_PACE * (task.seconds or 0.0)
+
     def begin(self, lease: Lease) -> StepReport:
         """Queue again what a coordinator before this one had taken and left; what has failed by that is reported."""
         with self._catalog.change(lease) as tx:
@@ -226,7 +230,7 @@ class Extraction:
                 continue
             row, turns = found[item.recording_id]
             if item.generation is None:
-                tasks[item.id] = self._diarize_task(item, row, turns)
+                tasks[item.id] = self.diarize_task(row, turns, Asked.from_json(item.options))
             else:
                 task = self._task(row, turns, self._generations[item.generation])
                 tasks[item.id] = replace(task, measure=True) if row.id in unheard else task
@@ -246,7 +250,8 @@ class Extraction:
             waveform=self._waveforms.get(row.id),
         )
 
-    def _diarize_task(self, item: Item, row: RecordingRow, turns: tuple[Turn, ...]) -> DiarizeTask:
+    def diarize_task(self, row: RecordingRow, turns: tuple[Turn, ...], asked: Asked) -> DiarizeTask:
+        """What a worker is given to find a recording's turns. The turns that it has have speaker ids."""
         compared = self._comparing() if turns or row.turns_digest == NO_TURNS else None
         return DiarizeTask(
             recording_id=row.id,
@@ -256,7 +261,7 @@ class Extraction:
             fingerprint=row.fingerprint,
             media_roots=self._media_roots,
             load=self._load_diarizer,
-            asked=Asked.from_json(item.options),
+            asked=asked,
             waveform=self._waveforms.get(row.id),
             compare=None if compared is None else self._task(row, turns, compared),
             measure=self._measure,
@@ -273,7 +278,7 @@ class Extraction:
             payload = parcel.payload
             future: Future[Any]
             if isinstance(payload, DiarizeTask):
-                patience = self._timeout + DIARIZING_PACE * (payload.seconds or 0.0)
+                patience = self.patience(payload)
                 future = self._executor.submit(
                     diarize, payload, timeout=patience, alone=parcel.suspect, on_told=parcel.heard
                 )

@@ -46,42 +46,74 @@ def store_turns(
     if before is None or before.row.content_version != result.content_version:
         work.give_back(tx, lease, [item], now)
         return False
-    remapping = mapping_of(tx, before, result, task.compare.generation.name if task.compare else None)
-    lost = [voice for voice in before.voices.values() if voice.id in remapping.lost]
-    if not task.asked.accept_lost:
-        refuse_lost_names(before, lost)
-    turns, exclusive = renamed(result, before, remapping)
-    row, asked = before.row, task.asked.as_dict()
-    digest = turns_digest(turns) if turns else NOBODY
-    changed = digest != row.turns_digest
-    version = row.content_version + changed
+    planned = plan(tx, before, task, result)
+    if planned.unmapped is not None and not task.asked.accept_lost:
+        raise planned.unmapped
+    row, asked, turns = before.row, task.asked, planned.turns
+    version = row.content_version + planned.changed
     if not work.finish(tx, lease, {item.id: version}, now):
         return False
     ids = {label: voice.id for label, voice in before.voices.items()}
-    if changed:
-        assignments.remember(tx, row.id, "rediarized", who, now)
+    if planned.changed:
+        assignments.remember(tx, row.id, "rediarized", asked.who or who, now, why=asked.why)
         people.mark_dirty(tx, people.of_recordings(tx, [row.id]), now)
         ids, gone = library.write_turns(tx, row.id, turns, now, known=ids)
         told = library.names_of(tx, gone) if gone else []
         vectors.mark_deleted(tx, gone, now)
         library.delete_speakers(tx, gone)
         seconds = result.found.seconds if row.seconds is None else row.seconds
-        library.update_recording(tx, replace(row, turns_digest=digest, content_version=version, seconds=seconds), now)
+        changed = replace(row, turns_digest=planned.digest, content_version=version, seconds=seconds)
+        library.update_recording(tx, changed, now)
         if turns:
             reason: work.Reason = "new" if row.turns_digest == AWAITED else "changed"
             work.enqueue(tx, row.id, journal.live_generations(tx), reason, now)
+        else:
+            work.drop_open_of(tx, row.id)
         journal.record(
-            tx, "recording-diarized", who, now, entity_id=row.id, turns=len(turns), speakers=len(ids) - len(gone),
-            mapped=len(remapping.pairs), lost=told, gone=gone, diarizer=result.found.diarizer,
+            tx, "recording-diarized", asked.who or who, now, entity_id=row.id, why=asked.why, turns=len(turns),
+            speakers=len(ids), mapped=len(planned.remapping.pairs), lost=told, gone=gone,
+            diarizer=result.found.diarizer,
         )  # fmt: skip
     if task.measure and turns:
         own = [replace(turn, speaker=ids[turn.speaker]) for turn in turns]
         talk.write(tx, row.id, version, own, scores=result.found.overlap_scores, now=now)
-    floor = tuple(Turn(turn.start, turn.end, ids[turn.speaker]) for turn in exclusive)
-    diarizations.write(
-        tx, DiarizationRow(row.id, version, result.found.diarizer, asked, result.found.notices, floor, now)
-    )
+    floor = tuple(Turn(turn.start, turn.end, ids[turn.speaker]) for turn in planned.exclusive)
+    found = DiarizationRow(row.id, version, result.found.diarizer, asked.as_dict(), result.found.notices, floor, now)
+    diarizations.write(tx, found)
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What becomes of a recording with the turns that were found."""
+
+    remapping: Remapping
+    """Old speakers by id, new ones by the diarizer's label."""
+    lost: tuple[Voice, ...]
+    unmapped: NamesUnmapped | None
+    """Why it is refused, where nobody accepts that named speakers go."""
+    labels: Mapping[str, str]
+    """The label that each of the diarizer's will be."""
+    turns: tuple[Turn, ...]
+    exclusive: tuple[Turn, ...]
+    digest: str
+    changed: bool
+    """Whether anything is other than it was."""
+
+
+def plan(tx: Transaction, before: Before, task: DiarizeTask, result: Diarized) -> Planned:
+    """What storing the turns that were found will do. Reads only."""
+    remapping = mapping_of(tx, before, result, task.compare.generation.name if task.compare else None)
+    lost = tuple(voice for voice in before.voices.values() if voice.id in remapping.lost)
+    labels = labels_of(result, before, remapping)
+    turns, exclusive = (
+        tuple(sorted((replace(one, speaker=labels[one.speaker]) for one in part if one.speaker in labels), key=in_time))
+        for part in (result.found.turns, result.found.exclusive)
+    )
+    digest = turns_digest(turns) if turns else NOBODY
+    return Planned(
+        remapping, lost, unmapped(before, lost), labels, turns, exclusive, digest, digest != before.row.turns_digest
+    )
 
 
 def read(tx: Transaction, recording_id: str) -> Before | None:
@@ -106,27 +138,22 @@ def mapping_of(tx: Transaction, before: Before, result: Diarized, generation: st
     return remap(before.turns, result.found.turns, old_voices=known, new_voices=result.voices)
 
 
-def refuse_lost_names(before: Before, lost: Sequence[Voice]) -> None:
-    """`NamesUnmapped` where one of these has a name or a profile, or nothing but the vectors that an index had of it."""
+def unmapped(before: Before, lost: Sequence[Voice]) -> NamesUnmapped | None:
+    """The error, where one of these has a name or a profile, or nothing but the vectors that an index had of it."""
     labels = {voice.id: label for label, voice in before.voices.items()}
     imported = before.row.turns_digest == NO_TURNS
     named = [voice for voice in lost if imported or voice.name is not None or voice.profile_id is not None]
-    if named:
-        raise NamesUnmapped(
-            f"Of the recording {before.row.id!r}, no new speaker takes the place of"
-            f" {', '.join(sorted(labels[voice.id] for voice in named))}; it stays as it is.",
-            speakers=[voice.id for voice in named],
-        )
+    if not named:
+        return None
+    return NamesUnmapped(
+        f"Of the recording {before.row.id!r}, no new speaker takes the place of"
+        f" {', '.join(sorted(labels[voice.id] for voice in named))}; it stays as it is.",
+        speakers=[voice.id for voice in named],
+    )
 
 
-def renamed(result: Diarized, before: Before, remapping: Remapping) -> tuple[tuple[Turn, ...], tuple[Turn, ...]]:
-    """The turns, all and exclusive ones, with the labels that their speakers will have."""
+def labels_of(result: Diarized, before: Before, remapping: Remapping) -> dict[str, str]:
+    """The label that each of the diarizer's will be: whoever was there keeps the old one."""
     label_of = {voice.id: label for label, voice in before.voices.items()}
     old = {new: label_of[id] for new, id in remapping.by_new.items()}
-    found = result.found
-    labels = labels_for(dict.fromkeys(turn.speaker for turn in found.turns), old, before.voices)
-    turns, exclusive = (
-        tuple(sorted((replace(one, speaker=labels[one.speaker]) for one in part if one.speaker in labels), key=in_time))
-        for part in (found.turns, found.exclusive)
-    )
-    return turns, exclusive
+    return labels_for(dict.fromkeys(turn.speaker for turn in result.found.turns), old, before.voices)

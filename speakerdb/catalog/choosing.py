@@ -1,17 +1,18 @@
-"""Which recordings are meant: by library, by a list of ids and paths, or a share of all."""
+"""Which recordings are meant: one by id or path, or some by library, by a list of ids and paths, or a share of all."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import sqlalchemy as sa
 
-from speakerdb.catalog import library
+from speakerdb.catalog import activity, library
 from speakerdb.catalog.database import Transaction, can_hold, parts
 from speakerdb.catalog.schema import recordings, work_items
-from speakerdb.errors import NotFound, SpeakerDBError
+from speakerdb.errors import InvalidInput, NotFound, SpeakerDBError
 
 SHOWN = 5
 
@@ -27,6 +28,31 @@ class Part:
     share: float | None = None
     library: str | None = None
     listed: tuple[str, ...] | None = None
+
+
+def recording_of(tx: Transaction, given: str) -> str:
+    """The full id of a recording from an id, the beginning of one, or the path of its file.
+
+    `NotFound`; `InvalidInput` where several fit.
+    """
+    try:
+        return library.resolve_id(tx, recordings, given, "recording")
+    except NotFound:
+        named = activity.recordings_of_path(tx, _whole(given)) if given.isprintable() else []
+        if not named:
+            raise
+    if len(named) > 1:
+        raise InvalidInput(
+            f"{given!r} is the file of several recordings: {', '.join(named[:5])}.", hint="Give one of these ids."
+        )
+    return named[0]
+
+
+def _whole(given: str) -> str:
+    try:
+        return str(Path(given).resolve())
+    except (OSError, RuntimeError):  # a loop of links
+        return given
 
 
 def resolve_all(tx: Transaction, given: Sequence[str]) -> list[str]:

@@ -46,9 +46,22 @@ _COLUMNS = (
 )
 
 
-def digest_of(transcript: Transcript) -> str:
-    """SHA-256 of what is stored of a transcript: the same words at the same times have the same one, however written."""
-    return hashlib.sha256(json.dumps(_document(transcript), separators=(",", ":")).encode()).hexdigest()
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A transcript ready to be stored. `digest`: SHA-256 of what is stored; the same words at the same times have the same
+    one, however they were written."""
+
+    transcript: Transcript
+    digest: str
+    words: int
+    document: bytes
+
+
+def pack(transcript: Transcript) -> Packed:
+    """Make a transcript ready, outside of a transaction: a long one takes seconds."""
+    document = _document(transcript)
+    digest = hashlib.sha256(json.dumps(document, separators=(",", ":")).encode()).hexdigest()
+    return Packed(transcript, digest, count_words(transcript), packed(document))
 
 
 def find(tx: Transaction, recording_id: str) -> TranscriptRow | None:
@@ -70,24 +83,22 @@ def read(tx: Transaction, recording_id: str) -> Transcript | None:
     return None if row is None else _transcript(unpacked(row.document))
 
 
-def write(tx: Transaction, recording_id: str, transcript: Transcript, who: str, now: int) -> TranscriptRow:
+def write(tx: Transaction, recording_id: str, given: Packed, who: str, now: int) -> TranscriptRow:
     """Keep a recording's transcript in the place of the one before, and count its speakers' words again."""
-    row = TranscriptRow(
-        recording_id, digest_of(transcript), transcript.language, len(transcript.segments), count_words(transcript), who,
-        now,
-    )  # fmt: skip
+    transcript = given.transcript
+    language = None if transcript.language is None else cleaned(transcript.language)
+    row = TranscriptRow(recording_id, given.digest, language, len(transcript.segments), given.words, who, now)
     tx.execute(sa.delete(transcripts).where(transcripts.c.recording_id == recording_id))
     values = {column.name: getattr(row, column.name) for column in _COLUMNS}
-    values["language"] = None if row.language is None else cleaned(row.language)
-    tx.execute(sa.insert(transcripts), [values | {"document": packed(_document(transcript))}])
-    _measure_words(tx, recording_id)
+    tx.execute(sa.insert(transcripts), [values | {"document": given.document}])
+    _measure_words(tx, recording_id, transcript)
     return row
 
 
 def remove(tx: Transaction, recording_id: str) -> bool:
     """Forget a recording's transcript; whether there was one."""
     removed = tx.execute(sa.delete(transcripts).where(transcripts.c.recording_id == recording_id)).rowcount
-    _measure_words(tx, recording_id)
+    _measure_words(tx, recording_id, None)
     return removed > 0
 
 
@@ -97,8 +108,10 @@ def words_by_speaker(tx: Transaction, recording_id: str, exclusive: Sequence[Tur
     Who says none is not in it. None where there is no transcript.
     """
     transcript = read(tx, recording_id)
-    if transcript is None:
-        return None
+    return None if transcript is None else _by_speaker(transcript, exclusive)
+
+
+def _by_speaker(transcript: Transcript, exclusive: Sequence[Turn]) -> dict[str, int]:
     found = words_of(label(transcript, exclusive))
     return {speaker: count for speaker, count in found.items() if speaker is not None}
 
@@ -121,7 +134,7 @@ def listed(tx: Transaction, *, home: str | None = None, after: str = "", limit: 
 def recordings_with(
     tx: Transaction, *, home: str | None = None, profile: str | None = None, after: str = "", limit: int
 ) -> list[str]:
-    """Ids of recordings that have a transcript, behind one, in their order: of a library (`home`), or in which a profile speaks."""
+    """Ids of recordings that have a transcript, behind one, in order: of a library (`home`), or in which a profile speaks."""
     query = sa.select(transcripts.c.recording_id).where(transcripts.c.recording_id > after)
     if home is not None:
         query = query.join(recordings, recordings.c.id == transcripts.c.recording_id)
@@ -132,13 +145,13 @@ def recordings_with(
     return list(tx.scalars(query.order_by(transcripts.c.recording_id).limit(limit)))
 
 
-def _measure_words(tx: Transaction, recording_id: str) -> None:
+def _measure_words(tx: Transaction, recording_id: str, transcript: Transcript | None) -> None:
     """Write down how many words each speaker says, where its voice was measured."""
     query = sa.select(voice_measures.c.speaker_id).where(voice_measures.c.recording_id == recording_id)
     measured = list(tx.scalars(query))
     if not measured:
         return
-    found = words_by_speaker(tx, recording_id, exclusive_turns(tx, recording_id))
+    found = None if transcript is None else _by_speaker(transcript, exclusive_turns(tx, recording_id))
     change = sa.update(voice_measures).where(voice_measures.c.speaker_id == sa.bindparam("speaker"))
     tx.execute(
         change.values(words=sa.bindparam("count")),

@@ -79,7 +79,9 @@ def label(
     _check_places([path for path, _ in files])
     with session.open() as db:
         shown = db.transcripts.label(recording, text, transcript.suffix)
-        write_whole([(path, shown.written(form.value, words=words).encode()) for path, form in files])
+        write_whole(
+            [(path, shown.written(form.value, words=words and form is Form.json).encode()) for path, form in files]
+        )
         if not no_keep:
             shown = db.transcripts.keep(shown, why=why)
     written = [str(path) for path, _ in files]

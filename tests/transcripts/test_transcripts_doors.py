@@ -116,6 +116,11 @@ class TestCommandLine:
         listed = [word for segment in json.loads(out.read_bytes())["segments"] for word in segment["words"]]
         assert [(each["word"], each["start"], each["end"]) for each in listed] == WORDS
         assert [each["speaker"] for each in listed] == ["SPEAKER_00"] * 4 + ["SPEAKER_01"] * 3
+        assert shell.json("transcripts", "show", "talk", "--words") == json.loads(out.read_bytes())
+        for form in ("srt", "vtt", "text"):
+            words = ["--format", form, "--output", out.with_suffix(".x"), "--words"]
+            assert shell.refused("transcripts", "show", "talk", *words)["code"] == "invalid-input"
+        assert not out.with_suffix(".x").exists()
 
     def test_a_recording_is_named_by_its_id_a_beginning_or_its_file(
         self, db: SpeakerDB, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

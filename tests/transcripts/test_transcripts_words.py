@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 from transcripts_kit import whisperx
 
-from speakerdb import transcripts
 from speakerdb.core.transcript import Segment, Transcript, Word, label
 from speakerdb.core.transcript.counting import Frequent, count_words, phrases, plain, words_of
 from speakerdb.core.transcript.naming import Voice, told_apart
@@ -22,6 +21,7 @@ from speakerdb.errors import InvalidInput, NotFound
 from speakerdb.reports.transcripts import WordCount
 from speakerdb.service import SpeakerDB
 from speakerdb.transcripts import FILLERS, Whose
+from speakerdb.transcripts import words as counting
 from speakerdb.types import Turn
 
 
@@ -157,7 +157,7 @@ def test_many_recordings_are_counted_exactly_in_little_memory(db: SpeakerDB, mon
         said(db, f"r{number:02}", (1, " ".join(words)))
     report = db.transcripts.words(Whose(), top=3)
     assert (report.recordings, report.words, report.may_be_missing) == (45, 1800, 0)
-    monkeypatch.setattr(transcripts, "MOST_DIFFERENT", 50)
+    monkeypatch.setattr(counting, "MOST_DIFFERENT", 50)
     assert db.transcripts.words(Whose(), top=3) == report
     assert pairs(report.top) == truth.most_common(3)
     longer = db.transcripts.words(Whose(), top=40)

@@ -188,11 +188,6 @@ def year_of(day: int) -> int:
     return int(np.datetime64(day, "D").astype("datetime64[Y]").astype(np.int64)) + 1970
 
 
-def similarity(voice: Voice, first: Voice) -> float:
-    """The cosine of two unit vectors."""
-    return float(np.clip(np.dot(voice.vector.astype(np.float64), first.vector), -1.0, 1.0))
-
-
 def _change(tx: Transaction, generation: str, profile: str, rows: int) -> VoiceChange | None:
     """One pass over the voices in the order of time; what is held is the first one, a row a year, and the rows shown."""
     first: Voice | None = None
@@ -201,7 +196,7 @@ def _change(tx: Transaction, generation: str, profile: str, rows: int) -> VoiceC
     count = 0
     for voice in talk_statistics.voices(tx, generation, profile=profile):
         first = first or voice
-        value = similarity(voice, first)
+        value = talk_statistics.similarity(voice, first)
         count += 1
         if len(shown) < max(1, rows):
             shown.append(VoiceAppearance(voice.speaker_id, voice.recording_id, voice.at, voice.dated, value))

@@ -23,10 +23,12 @@ SHARES = (0.0, 1e-9, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 """Where the classes of recordings by their share of overlap begin; the first one is of those without any."""
 STREAMED = 1000
 
-_at = sa.func.coalesce(recordings.c.recorded_at, recordings.c.created_at)
+# When a recording was made, or was added where nobody said so.
+AT = sa.func.coalesce(recordings.c.recorded_at, recordings.c.created_at)
 # Rounded down, before 1970 too, without leaving the integers that a database has.
-_day = sa.case((_at >= 0, _at // DAY), else_=-((-(_at + 1)) // DAY) - 1)
-_current = sa.and_(
+_day = sa.case((AT >= 0, AT // DAY), else_=-((-(AT + 1)) // DAY) - 1)
+# An analysis of a recording as it is now.
+CURRENT = sa.and_(
     analyses.c.recording_id == recordings.c.id, analyses.c.content_version == recordings.c.content_version
 )
 
@@ -65,14 +67,14 @@ _SUMS: tuple[sa.ColumnElement[Any], ...] = (
 )
 
 
-def _measured(*columns: Any) -> sa.Select[Any]:
+def measured(*columns: Any) -> sa.Select[Any]:
     """Of voices that were measured in their recording as it is now."""
     return (
         sa.select(*columns)
         .select_from(voice_measures)
         .join(speakers, speakers.c.id == voice_measures.c.speaker_id)
         .join(recordings, recordings.c.id == voice_measures.c.recording_id)
-        .join(analyses, _current)
+        .join(analyses, CURRENT)
     )
 
 
@@ -88,16 +90,14 @@ def of_profile(tx: Transaction, profile: str) -> Sums:
 
 def of_library(tx: Transaction, library: str) -> Sums:
     """All speakers of a library."""
-    row = tx.execute(_measured(*_SUMS).where(recordings.c.library_id == library)).one()
+    row = tx.execute(measured(*_SUMS).where(recordings.c.library_id == library)).one()
     return _sums(row, row.seconds)
 
 
 def _with_share(tx: Transaction, which: sa.ColumnElement[bool]) -> Sums:
     own = sa.select(speakers.c.recording_id).where(which)
-    everybody = tx.scalar(
-        _measured(sa.func.sum(voice_measures.c.seconds)).where(voice_measures.c.recording_id.in_(own))
-    )
-    return _sums(tx.execute(_measured(*_SUMS).where(which)).one(), everybody)
+    everybody = tx.scalar(measured(sa.func.sum(voice_measures.c.seconds)).where(voice_measures.c.recording_id.in_(own)))
+    return _sums(tx.execute(measured(*_SUMS).where(which)).one(), everybody)
 
 
 def _sums(row: Row, everybody: float | None) -> Sums:
@@ -153,22 +153,25 @@ def statistics(
     )
 
 
-def people(tx: Transaction, library: str, everybody: float | None, limit: int) -> tuple[int, list[PersonOfLibrary]]:
-    """How many people of a library were measured, and those who talk most; shares are of `everybody`'s seconds."""
-    named = _measured(speakers.c.profile_id, *_SUMS).where(
-        recordings.c.library_id == library, speakers.c.profile_id.is_not(None)
-    )
+def people(
+    tx: Transaction, library: str | None, everybody: float | None, limit: int
+) -> tuple[int, list[PersonOfLibrary]]:
+    """How many people of a library (None: of all) were measured, and those who talk most; shares are of `everybody`'s
+    seconds."""
+    named = measured(speakers.c.profile_id, *_SUMS).where(speakers.c.profile_id.is_not(None))
+    counted = measured(sa.func.count(sa.distinct(speakers.c.profile_id)))
+    if library is not None:
+        named, counted = (each.where(recordings.c.library_id == library) for each in (named, counted))
     rows = tx.execute(
         named.group_by(speakers.c.profile_id).order_by(sa.text("seconds DESC"), speakers.c.profile_id).limit(limit)
     ).all()
-    total = _measured(sa.func.count(sa.distinct(speakers.c.profile_id))).where(recordings.c.library_id == library)
     names = {
         row.id: row.name
         for row in tx.execute(
             sa.select(profiles.c.id, profiles.c.name).where(profiles.c.id.in_([row.profile_id for row in rows]))
         )
     }
-    return tx.scalar(total) or 0, [
+    return tx.scalar(counted) or 0, [
         PersonOfLibrary(row.profile_id, names[row.profile_id], row.recordings, _statistics(row, everybody))
         for row in rows
     ]
@@ -184,7 +187,7 @@ def recordings_of_profile(tx: Transaction, profile: str) -> tuple[int, int, int]
         )
         .select_from(speakers)
         .join(recordings, recordings.c.id == speakers.c.recording_id)
-        .outerjoin(analyses, _current)
+        .outerjoin(analyses, CURRENT)
         .where(speakers.c.profile_id == profile)
     )
     voices, everywhere, unmeasured = tx.execute(query).one()
@@ -215,7 +218,7 @@ def recordings_of_library(tx: Transaction, library: str) -> LibrarySums:
             sa.func.coalesce(sa.func.sum(analyses.c.overlap_seconds), 0.0),
         )
         .select_from(recordings)
-        .outerjoin(analyses, _current)
+        .outerjoin(analyses, CURRENT)
         .where(recordings.c.library_id == library)
         .group_by(sa.text("place"))
     ).all()
@@ -225,7 +228,7 @@ def recordings_of_library(tx: Transaction, library: str) -> LibrarySums:
         sa.select(sa.func.count())
         .select_from(overlaps)
         .join(recordings, recordings.c.id == overlaps.c.recording_id)
-        .join(analyses, _current)
+        .join(analyses, CURRENT)
         .where(recordings.c.library_id == library)
     )
     return LibrarySums(
@@ -287,6 +290,11 @@ class Voice:
     vector: FloatArray
 
 
+def similarity(voice: Voice, first: Voice) -> float:
+    """The cosine of two voices' unit vectors."""
+    return float(np.clip(np.dot(voice.vector.astype(np.float64), first.vector), -1.0, 1.0))
+
+
 def voices(
     tx: Transaction, generation: str, *, profile: str | None = None, library: str | None = None
 ) -> Iterator[Voice]:
@@ -297,7 +305,7 @@ def voices(
             speakers.c.profile_id,
             speakers.c.id,
             recordings.c.id,
-            _at.label("at"),
+            AT.label("at"),
             recordings.c.recorded_at.is_not(None),
             _day.label("day"),
             embeddings.c.vector,

@@ -300,7 +300,7 @@ class FakePlots:
     def __init__(self, db: FakeDB) -> None:
         self._db = db
 
-    def draw(self, kind: str, file: Path, *, library_name: str | None = None) -> Picture:
+    def draw(self, kind: str, file: Path, *, library_name: str | None = None, profile: str | None = None) -> Picture:
         self._db._asked("draw", kind, file, library_name=library_name)
         return Picture(kind, str(file), {})
 

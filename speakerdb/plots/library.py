@@ -1,28 +1,42 @@
-"""Pictures of a library: how similar voices are, how the work went, how much speech a speaker has.
+"""Pictures of a library: how similar voices are, how the work went, how much speech a speaker has; and those of `talk`.
 
-Matplotlib is imported here only, and only when a picture is drawn. It draws without pyplot, so nothing is left behind in
-the process. The same library gives the same picture: samples have a fixed seed, and files carry no date. No name of a
-person, recording or library is in a picture.
+The same library gives the same picture: samples have a fixed seed. No name of a person, recording or library is in a picture.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from itertools import combinations, groupby, islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from speakerdb.catalog import activity, library, samples, vectors
+from speakerdb.catalog import activity, library, people, samples, vectors
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction
 from speakerdb.core.agreement import AGREEMENT
 from speakerdb.core.sampling import SEED, Reservoir
 from speakerdb.errors import Conflict, InvalidInput
+from speakerdb.plots import talk
+from speakerdb.plots.drawing import (
+    BLACK,
+    BLUE,
+    COLOURS,
+    GREEN,
+    ORANGE,
+    SKY,
+    Drawing,
+    batched,
+    form_of,
+    legend,
+    repeated,
+    save,
+    thousands,
+    time_axis,
+    time_of,
+)
 from speakerdb.reports.recipes import RecipeTrial
 from speakerdb.reports.seeing import Picture
 from speakerdb.types import Embedding, FloatArray, Generation
@@ -31,10 +45,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-T = TypeVar("T")
-PictureKind = Literal["similarities", "progress", "speech"]
-KINDS: tuple[PictureKind, ...] = ("similarities", "progress", "speech")
-FORMATS = ("svg", "png", "pdf")
+PictureKind = Literal["similarities", "progress", "speech", "talk", "voice", "change", "overlaps"]
+KINDS: tuple[PictureKind, ...] = ("similarities", "progress", "speech", "talk", "voice", "change", "overlaps")
+OF_A_PROFILE: tuple[PictureKind, ...] = ("talk", "voice", "change")
+"""Those that can be of one person alone."""
 
 PROFILES = 500
 """So many profiles with two or more voices are compared at the most, chosen at random; as many again that have one."""
@@ -46,26 +60,6 @@ STEPS = 400
 SPEECH_FROM, SPEECH_TO = 0.1, 36_000.0
 PART = 1000
 
-# Colours that people with any colour vision tell apart (Okabe and Ito, 2008); lines differ in their dashes too.
-BLUE, ORANGE, GREEN, PURPLE, SKY, BLACK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000"
-_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY)
-_STYLE: dict[str, Any] = {
-    "svg.hashsalt": "speakerdb",
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 10.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-}
-_NO_DATE: dict[str, dict[str, Any]] = {
-    "svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None},
-}  # fmt: skip
-
 
 class Plots:
     """Draws pictures of a library into files."""
@@ -74,25 +68,41 @@ class Plots:
         self._catalog = catalog
         self._generations = generations
 
-    def draw(self, kind: PictureKind, file: Path, *, library_name: str | None = None) -> Picture:
+    def draw(
+        self, kind: PictureKind, file: Path, *, library_name: str | None = None, profile: str | None = None
+    ) -> Picture:
         """Draw one picture; the ending of the file's name says its format (svg, png or pdf).
 
         `Conflict` where the library holds too little for it, `InvalidInput` for another ending or a folder that is not
-        there. The file takes its place only when all of it is written.
+        there, or a profile where the picture is never of one; `NotFound`. The file takes its place only when all of it is
+        written.
         """
         form = form_of(file)
-        drawn: dict[PictureKind, Callable[[Transaction, str | None], _Drawing]] = {
+        if profile is not None and (kind not in OF_A_PROFILE or library_name is not None):
+            raise InvalidInput(
+                "A profile goes with the pictures talk, voice and change, and without a library.",
+                hint="Its library is known.",
+            )
+        drawn: dict[PictureKind, Callable[[Transaction, str | None], Drawing]] = {
             "similarities": self._similarities, "progress": self._progress, "speech": self._speech,
+            "overlaps": talk.overlaps,
+        }  # fmt: skip
+        of_people: dict[PictureKind, Callable[[Transaction, str | None, str | None], Drawing]] = {
+            "talk": talk.talk, "voice": talk.voice, "change": self._change,
         }  # fmt: skip
         with self._catalog.read() as tx:
             home = None if library_name is None else library.library_id(tx, library_name)
-            drawing = drawn[kind](tx, home)
-        _save(drawing, file, form)
+            if kind in of_people:
+                person = None if profile is None else people.find_profile(tx, profile).id
+                drawing = of_people[kind](tx, home, person)
+            else:
+                drawing = drawn[kind](tx, home)
+        save(drawing, file, form)
         return Picture(kind, str(file), drawing.counts)
 
     # The pictures
 
-    def _similarities(self, tx: Transaction, home: str | None) -> _Drawing:
+    def _similarities(self, tx: Transaction, home: str | None) -> Drawing:
         """Cosines of voices of one profile and of two, in every generation that has enough of both."""
         found: dict[str, tuple[FloatArray, FloatArray, int]] = {}
         missing = []
@@ -128,7 +138,7 @@ class Plots:
                 )
                 axis.set_title(f"{name}: cosine of two speakers", loc="left")
                 axis.set_ylabel("share of pairs")
-                _legend(axis)
+                legend(axis)
             low = min(float(min(same.min(), different.min())) for same, different, _ in found.values())
             axes[-1].set_xlim(max(-1.0, min(-0.2, low - 0.05)), 1.0)
             axes[-1].set_xlabel("cosine similarity")
@@ -137,9 +147,9 @@ class Plots:
             name: {"speakers": voices, "same": len(same), "different": len(different)}
             for name, (same, different, voices) in found.items()
         }
-        return _Drawing(draw, (9.0, 1.0 + 3.0 * len(found)), counts)
+        return Drawing(draw, (9.0, 1.0 + 3.0 * len(found)), counts)
 
-    def _progress(self, tx: Transaction, home: str | None) -> _Drawing:
+    def _progress(self, tx: Transaction, home: str | None) -> Drawing:
         """Recordings done and failed over time, by generation, by when each was last worked on."""
         first, last, outcomes = samples.outcomes_over_time(tx, home, STEPS)
         if not outcomes:
@@ -151,10 +161,10 @@ class Plots:
 
         def draw(figure: Figure) -> None:
             axis = figure.subplots()
-            colours = dict(zip(counts, _repeated(_COLOURS), strict=False))
+            colours = dict(zip(counts, repeated(COLOURS), strict=False))
             for (name, state), steps in sorted(outcomes.items()):
                 ends = [min(last, first + (number + 1) * length) for number, _ in steps]
-                at: Any = [_time(instant) for instant in (first, *ends, last)]
+                at: Any = [time_of(instant) for instant in (first, *ends, last)]
                 sums = np.concatenate([[0], np.cumsum([count for _, count in steps])])
                 total = int(sums[-1])
                 axis.plot(
@@ -162,21 +172,21 @@ class Plots:
                     linestyle="-" if state == "done" else ":", linewidth=2.0, label=f"{name} {state} ({total:,})",
                 )  # fmt: skip
             axis.set_ylim(bottom=0)
-            room: Any = (_time(first - 1_000_000), _time(last + max(1_000_000, (last - first) // 50)))
+            room: Any = (time_of(first - 1_000_000), time_of(last + max(1_000_000, (last - first) // 50)))
             axis.set_xlim(*room)
-            axis.yaxis.set_major_formatter(_thousands)
+            axis.yaxis.set_major_formatter(thousands)
             axis.set_ylabel("recordings")
             axis.set_title("recordings by when they were last extracted", loc="left")
-            _legend(axis)
-            _time_axis(axis)
+            legend(axis)
+            time_axis(axis)
 
-        return _Drawing(draw, (9.0, 4.5), counts)
+        return Drawing(draw, (9.0, 4.5), counts)
 
-    def _speech(self, tx: Transaction, home: str | None) -> _Drawing:
+    def _speech(self, tx: Transaction, home: str | None) -> Drawing:
         """How many seconds of speech speakers have, against what the recipes ask for."""
         edges = np.geomspace(SPEECH_FROM, SPEECH_TO, 61)
         counts = np.zeros(len(edges) - 1, dtype=np.int64)
-        for part in _batched(samples.speech_seconds(tx, home), samples.STREAMED):
+        for part in batched(samples.speech_seconds(tx, home), samples.STREAMED):
             counts += np.histogram(np.clip(part, SPEECH_FROM, SPEECH_TO), edges)[0]
         total = int(counts.sum())
         if not total:
@@ -203,22 +213,17 @@ class Plots:
             axis.set_xlim(min(edges[some[0]], 0.5), max(edges[some[-1] + 1], 60.0))
             axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axis.set_xlabel("seconds of speech")
-            axis.yaxis.set_major_formatter(_thousands)
+            axis.yaxis.set_major_formatter(thousands)
             axis.set_ylabel("speakers")
             axis.set_title("speech a speaker", loc="left")
-            _legend(axis)
+            legend(axis)
 
-        return _Drawing(draw, (9.0, 4.5), {"speakers": total})
+        return Drawing(draw, (9.0, 4.5), {"speakers": total})
 
-
-def form_of(file: Path) -> str:
-    """The format that the ending of a picture's name says. `InvalidInput` for another ending, or a folder that is not there."""
-    form = file.suffix.lower().removeprefix(".")
-    if form not in FORMATS:
-        raise InvalidInput(f"A picture cannot be written as {file.name!r}.", hint="End its name in .svg, .png or .pdf.")
-    if not file.absolute().parent.is_dir():
-        raise InvalidInput(f"There is no folder {file.absolute().parent}.", hint="Make it first.")
-    return form
+    def _change(self, tx: Transaction, home: str | None, profile: str | None) -> Drawing:
+        """How similar voices are to their persons' first appearance, in every live generation."""
+        live = [name for name, is_live in activity.registered(tx) if is_live and name in self._generations]
+        return talk.change(tx, live, home, profile)
 
 
 def draw_trial(trial: RecipeTrial, file: Path) -> Picture:
@@ -253,37 +258,13 @@ def draw_trial(trial: RecipeTrial, file: Path) -> Picture:
             for result in budgets:
                 if result.budget_seconds == trial.recommendation.budget_seconds:
                     axis.axvline(result.speech_seconds, color=GREEN, linewidth=1.2, linestyle="-.", label="recommended")
-            _legend(axis)
+            legend(axis)
         axes[-1].set_xlim(left=0)
         axes[-1].set_xlabel("seconds of speech through the network for a speaker")
 
     height = 3.5 if everything.separation is None else 6.0
-    _save(_Drawing(draw, (9.0, height), {}), file, form)
+    save(Drawing(draw, (9.0, height), {}), file, form)
     return Picture("recipe", str(file), {"speakers": trial.speakers, "budgets": len(budgets)})
-
-
-class _Drawing:
-    """What is to be drawn, how large (inches), and how much stands behind it."""
-
-    def __init__(self, draw: Callable[[Figure], None], size: tuple[float, float], counts: Mapping[str, Any]) -> None:
-        self.draw, self.size, self.counts = draw, size, counts
-
-
-def _save(drawing: _Drawing, file: Path, form: str) -> None:
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with matplotlib.rc_context(_STYLE):
-            figure = Figure(figsize=drawing.size, layout="constrained")
-            FigureCanvasAgg(figure)
-            drawing.draw(figure)
-            figure.savefig(part, format=form, dpi=150, metadata=_NO_DATE[form])
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _cosines(tx: Transaction, generation: str, home: str | None) -> tuple[FloatArray, FloatArray, int]:
@@ -294,7 +275,7 @@ def _cosines(tx: Transaction, generation: str, home: str | None) -> tuple[FloatA
     place = {voice: number for number, voice in enumerate(order)}
     if not order:
         return _EMPTY, _EMPTY, 0
-    matrix = np.stack([vector for part in _batched(iter(order), PART) for vector in _vectors(tx, generation, part)])
+    matrix = np.stack([vector for part in batched(iter(order), PART) for vector in _vectors(tx, generation, part)])
     same = [(place[a], place[b]) for voices in chosen.values() for a, b in combinations(voices, 2)]
     belongs = np.unique(np.array([owner[voice] for voice in order]), return_inverse=True)[1]
     pairs = _some_pairs(len(order))
@@ -340,40 +321,8 @@ def _parts(pairs: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
         yield pairs[start : start + PART]
 
 
-def _batched(stream: Iterator[T], size: int) -> Iterator[list[T]]:
-    while part := list(islice(stream, size)):
-        yield part
-
-
 def _histogram(
     axis: Axes, values: FloatArray, bins: npt.NDArray[np.float64], colour: str, label: str, *, filled: bool
 ) -> None:
     shares = np.histogram(values, bins)[0] / len(values)
     axis.stairs(shares, bins, fill=filled, color=colour, alpha=0.45 if filled else 1.0, linewidth=1.8, label=label)
-
-
-def _legend(axis: Axes) -> None:
-    """Beside the axes, where it hides nothing."""
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
-
-
-def _thousands(value: float, _position: float) -> str:
-    return f"{value:,.0f}" if value == round(value) else ""
-
-
-def _time(instant: int) -> datetime:
-    return datetime.fromtimestamp(instant / 1e6, UTC)
-
-
-def _time_axis(axis: Axes) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    locator = AutoDateLocator(tz=UTC)
-    axis.xaxis.set_major_locator(locator)
-    axis.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))
-    axis.set_xlabel("time (UTC)")
-
-
-def _repeated(colours: Sequence[str]) -> Iterable[str]:
-    while True:
-        yield from colours

@@ -111,7 +111,9 @@ class Statistics:
         """The overlaps of a recording, or those in which a speaker talks, in the order of time: behind one of them, at most
         `limit`. `NotFound`, `InvalidInput`."""
         if (recording is None) == (speaker is None):
-            raise InvalidInput("Give either a recording or a speaker.")
+            raise InvalidInput(
+                "Give either a recording or a speaker.", hint="For example `speakerdb overlaps list --recording ID`."
+            )
         if not 0.0 <= least_seconds < float("inf"):
             raise InvalidInput("The least seconds of an overlap must be 0 or more.")
         with self._catalog.read() as tx:

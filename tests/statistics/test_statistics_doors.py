@@ -152,10 +152,10 @@ def test_what_is_refused(db: SpeakerDB, run: Any, client: TestClient) -> None:
         ("/v1/speakers/nobody/statistics", 404),
         ("/v1/libraries/nobody/statistics", 404),
         ("/v1/recordings/nothing/overlaps", 404),
-        ("/v1/recordings/one/overlaps?least_seconds=nan", 400),
-        ("/v1/recordings/one/overlaps?least_seconds=-1", 400),
-        ("/v1/recordings/one/overlaps?cursor=nonsense", 400),
-        ("/v1/recordings/one/overlaps?speaker=x", 400),
+        ("/v1/recordings/one/overlaps?least_seconds=nan", 422),
+        ("/v1/recordings/one/overlaps?least_seconds=-1", 422),
+        ("/v1/recordings/one/overlaps?cursor=nonsense", 422),
+        ("/v1/recordings/one/overlaps?speaker=x", 422),
     ):
         answer = client.get(address)
         assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text

@@ -15,6 +15,11 @@ KINDS: Mapping[str, str] = {
     " `lost`: their names and profiles.",
     "recording-diarized": "A diarizer found a recording's turns. Data: `turns`, `speakers`, how many; `mapped`, how many speakers"
     " were there before; `gone` and `lost` as above; `diarizer`.",
+    "diarization-asked": "Recordings were queued to be diarized again. Data: `count`; `library`, where all of one were;"
+    " `asked`, what the diarizer is told.",
+    "assignments-reverted": "A recording's turns and speakers are again as they were before they were replaced. Data: `set`, the"
+    " number of what came back; `kept_as`, that of what stood there; `turns`; `names`: those of ``now`` or of ``then``; `back`,"
+    " the speakers that came back; `gone` and `lost` as above.",
     "recording-removed": "A recording was removed, with its voices. Data: `speakers`, how many. No name is kept.",
     "recording-relocated": "A recording's file has another path now. Data: `old`, `new`.",
     "media-accepted": "A file that had changed was taken as the recording's sound. Data: `seconds`.",
@@ -40,7 +45,8 @@ KINDS: Mapping[str, str] = {
     "items-retried": "Failed recordings were queued again. Data: `count`, and what chose them.",
     "item-waived": "A recording may be missing from a migration's target, on a person's word. Data: `code`.",
     # Migrations
-    "migration-started": "A migration began. Data: `source`, `target`, `queued`, `reused`, `part`.",
+    "migration-started": "A migration began. Data: `source`, `target`, `queued`, `reused`; `to_diarize`, how many recordings"
+    " are diarized again first.",
     "part-first": "A part of what a migration has queued goes before the rest. Data: `count`, and `share`, `library` or"
     " `listed` (how many).",
     "migration-paused": "Its queued recordings stay in the queue. Why is the reason that was given.",

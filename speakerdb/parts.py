@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from speakerdb.access import Access
@@ -22,7 +21,7 @@ from speakerdb.live import Live, Preferences, preferred
 from speakerdb.matcher import Matcher
 from speakerdb.migrator import Migrator, Serving
 from speakerdb.migrator.migrator import MigratorOptions
-from speakerdb.migrator.preflight import Probe
+from speakerdb.migrator.probing import Probing
 from speakerdb.models.telling import backend_of
 from speakerdb.opener import Opener
 from speakerdb.overview import Overview
@@ -30,6 +29,7 @@ from speakerdb.people import People
 from speakerdb.plots import Plots
 from speakerdb.projector import Projector
 from speakerdb.recipes import Recipes
+from speakerdb.rediarizing import Rediarizing
 from speakerdb.repairer import Repairer
 from speakerdb.settings import Settings
 from speakerdb.statistics import Statistics
@@ -67,6 +67,7 @@ class Parts:
     live: Live
     preferences: Preferences
     transcripts: Transcripts
+    rediarizing: Rediarizing
 
 
 def build(
@@ -76,10 +77,8 @@ def build(
     executor: Executor,
     load: LoadEmbedder,
     load_diarizer: LoadDiarizer,
-    *,
-    probe: Callable[[Generation], Probe],
 ) -> Parts:
-    """All parts over one catalog, one index and one executor. `probe` loads a generation's model and measures it."""
+    """All parts over one catalog, one index and one executor."""
     generations = dict(settings.known_generations())
     who = settings.actor
     media_roots = settings.readable_roots
@@ -128,7 +127,7 @@ def build(
             fence_seconds=settings.fence_seconds,
             rollback_days=settings.rollback_days,
         ),
-        probe=probe,
+        probing=Probing(executor, load, load_diarizer, settings.recording_timeout),
         who=who,
     )
     adoption = Adoption(catalog, generations, serving, index, migrator.rebuilding, who=who)
@@ -182,4 +181,5 @@ def build(
         live=live,
         preferences=preferences,
         transcripts=Transcripts(catalog, who=who),
+        rediarizing=Rediarizing(catalog, executor, extraction, who=who),
     )

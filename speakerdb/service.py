@@ -6,7 +6,6 @@ Every method is a use case; loops live only in `work`. Ids may be shortened to a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +18,8 @@ from speakerdb.catalog.library import new_id
 from speakerdb.catalog.upgrade import upgrade
 from speakerdb.diarizers.asked import NOTHING_ASKED, Asked
 from speakerdb.diarizers.loading import DiarizerLoader
-from speakerdb.errors import ConfigurationError, NoMigration, SpeakerDBError, StorageFull, WorkerDied, WorkerTimeout
-from speakerdb.executors import IN_FLIGHT, Executor, Overdue, make_executor, refuse_in_a_starting_worker, share_out
+from speakerdb.errors import ConfigurationError, NoMigration, SpeakerDBError, StorageFull
+from speakerdb.executors import IN_FLIGHT, Executor, make_executor, refuse_in_a_starting_worker, share_out
 from speakerdb.extraction import Loader
 from speakerdb.extraction.extract import LoadEmbedder
 from speakerdb.extraction.task import LoadDiarizer
@@ -28,7 +27,6 @@ from speakerdb.index.opening import open_index
 from speakerdb.index.port import VectorIndex
 from speakerdb.matcher import Scope
 from speakerdb.migrator.migrator import Swapped, Which
-from speakerdb.migrator.preflight import Probe, probe_model
 from speakerdb.parts import build
 from speakerdb.reports import (
     AddReport,
@@ -49,7 +47,7 @@ from speakerdb.reports.pointing import AliasReport, AliasView
 from speakerdb.reports.rebuilding import OnRebuild, RebuildReport
 from speakerdb.reports.seeing import LeaseView
 from speakerdb.settings import Settings, load_settings
-from speakerdb.types import FloatArray, Generation, Kind, Turn, Waveform
+from speakerdb.types import FloatArray, Kind, Turn, Waveform
 
 
 class SpeakerDB:
@@ -65,8 +63,7 @@ class SpeakerDB:
         load_diarizer: LoadDiarizer,
     ) -> None:
         self._executor = executor
-        self._load = load
-        parts = build(settings, catalog, index, executor, load, load_diarizer, probe=self._probe)
+        parts = build(settings, catalog, index, executor, load, load_diarizer)
         self.settings, self.catalog, self.index = settings, catalog, index
         self.generations = parts.generations
         self.who = settings.actor
@@ -76,6 +73,7 @@ class SpeakerDB:
         self.people = parts.people
         self.voices = parts.voices
         self.transcripts = parts.transcripts
+        self.rediarizing = parts.rediarizing
         self.files = parts.files
         self.extraction = parts.extraction
         self.migrator = parts.migrator
@@ -282,13 +280,16 @@ class SpeakerDB:
 
     # Migration
 
-    def preflight(self, target: str) -> Preflight:
+    def preflight(self, target: str, *, rediarize: bool = False) -> Preflight:
         """What starting a migration would meet. Changes nothing."""
-        return self.migrator.preflight(target)
+        return self.migrator.preflight(target, rediarize=rediarize)
 
-    def start_migration(self, target: str, *, force: bool = False, checked: Preflight | None = None) -> MigrationView:
-        """Begin a migration. `checked` is a pre-flight that was just made, so that none is made twice."""
-        self.migrator.start(target, force=force, checked=checked)
+    def start_migration(
+        self, target: str, *, force: bool = False, checked: Preflight | None = None, rediarize: bool = False
+    ) -> MigrationView:
+        """Begin a migration. `checked` is a pre-flight that was just made, so that none is made twice. With `rediarize`,
+        recordings that have sound are diarized again before they are extracted."""
+        self.migrator.start(target, force=force, checked=checked, rediarize=rediarize)
         return self._view()
 
     def migration(self) -> MigrationView | None:
@@ -446,22 +447,6 @@ class SpeakerDB:
         self.serving.first_start(known[self.settings.serving])
         self.serving.notice_restored(self.who)
 
-    def _probe(self, generation: Generation) -> Probe:
-        """In a worker, which then has the model loaded, and whose death is not ours."""
-        # Alone: a model is not to be asked by two at once, and what is measured is not to be disturbed.
-        future = self._executor.submit(
-            _run_probe, (self._load, generation), timeout=self.settings.recording_timeout, alone=True
-        )
-        try:
-            return future.result()
-        except Overdue as error:
-            raise WorkerTimeout(
-                f"The model of {generation.name} was not ready after {self.settings.recording_timeout:g} s."
-            ) from error
-        except BrokenExecutor as error:
-            how = getattr(error, "how", "") or "was ended"
-            raise WorkerDied(f"The worker process {how} while it loaded the model of {generation.name}.") from error
-
     def _view(self) -> MigrationView:
         found = self.migration()
         if found is None:
@@ -482,10 +467,6 @@ def _listed(one: str | None, many: Sequence[str] | None) -> tuple[str, ...] | No
     if one is None and many is None:
         return None
     return (*(() if one is None else (one,)), *(many or ()))
-
-
-def _run_probe(task: tuple[LoadEmbedder, Generation]) -> Probe:
-    return probe_model(*task)
 
 
 def _make_folder(folder: Path) -> None:

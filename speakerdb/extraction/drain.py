@@ -104,6 +104,10 @@ class Extraction:
             self._waveforms[recording_id] = waveform
         return before
 
+    def has_sound(self, row: RecordingRow) -> bool:
+        """Whether a recording could be listened to: it has a file, or its sound is held here."""
+        return row.path is not None or row.id in self._waveforms
+
     def patience(self, task: DiarizeTask) -> float:
         """Seconds that a diarization may take."""
         return self._timeout + DIARIZING_PACE * (task.seconds or 0.0)

@@ -117,6 +117,12 @@ class Parcel:
         return outcomes, [Parcel((pair,)) for pair in left]
 
 
+def checked(task: Task | DiarizeTask, future: Future[Any]) -> Extracted | Diarized | SpeakerDBError:
+    """What a future that did not lose its process says of one task, checked."""
+    error = future.exception()
+    return _checked(task, future.result()) if error is None else _ours(error)
+
+
 def lost(error: BrokenExecutor, how: str) -> WorkerDied:
     """What is told of an item whose process ended by itself. `how` is what the executor says where the error does not."""
     held = getattr(error, "held", 1)

@@ -7,11 +7,11 @@ succeeded by the next one: it resolves what was left first.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from speakerdb.catalog import choosing, journal, leases, vectors, work
+from speakerdb.catalog import asking, choosing, journal, leases, vectors, work
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.choosing import Part
 from speakerdb.catalog.database import Transaction
@@ -19,6 +19,7 @@ from speakerdb.catalog.journal import MigrationRow
 from speakerdb.catalog.leases import Lease
 from speakerdb.catalog.library import library_id
 from speakerdb.core.lifecycle import State
+from speakerdb.diarizers.asked import Asked
 from speakerdb.errors import (
     AliasMoved,
     ConfigurationError,
@@ -35,7 +36,7 @@ from speakerdb.index.port import VectorIndex
 from speakerdb.migrator import gates, preflight
 from speakerdb.migrator.outcome import Outcome
 from speakerdb.migrator.pointing import Pointing
-from speakerdb.migrator.preflight import Probe
+from speakerdb.migrator.probing import Probing
 from speakerdb.migrator.rebuild import Rebuild
 from speakerdb.migrator.serving import LEASE_NAME, Serving
 from speakerdb.migrator.swap import Swap
@@ -97,7 +98,7 @@ class Migrator:
         projector: Projector,
         options: MigratorOptions,
         *,
-        probe: Callable[[Generation], Probe],
+        probing: Probing,
         who: str,
     ) -> None:
         self._catalog = catalog
@@ -109,12 +110,12 @@ class Migrator:
         self._outcome = Outcome(catalog, index, generations, serving, rollback_days=options.rollback_days, who=who)
         self.rebuilding = Rebuild(catalog, index, serving, projector, self._outcome, who=who)
         self.pointing = Pointing(catalog, index, generations, serving, projector, self._outcome, who=who)
-        self._probe = probe
+        self._probing = probing
         self._who = who
 
     # Start
 
-    def preflight(self, target: str) -> Preflight:
+    def preflight(self, target: str, *, rediarize: bool = False) -> Preflight:
         """What starting would meet. Changes nothing."""
         source, wanted = self._endpoints(target)
         return preflight.examine(
@@ -123,15 +124,19 @@ class Migrator:
             source=source,
             source_index=self._serving.index_of(source),
             target=wanted,
-            probe=self._probe,
+            probe=self._probing.model,
+            probe_diarizer=self._probing.diarizer if rediarize else None,
             media_roots=self._options.media_roots,
             data_dir=self._options.data_dir,
             disk_floor_bytes=self._options.disk_floor_bytes,
             workers=self._options.workers,
         )
 
-    def start(self, target: str, *, force: bool = False, checked: Preflight | None = None) -> int:
-        """Begin a migration; its id. Embeddings that SQL has of an earlier try are used again.
+    def start(
+        self, target: str, *, force: bool = False, checked: Preflight | None = None, rediarize: bool = False
+    ) -> int:
+        """Begin a migration; its id. Embeddings that SQL has of an earlier try are used again. With `rediarize`, recordings
+        that have sound are queued to be diarized again first.
 
         `MigrationActive`, `PreflightFailed` (with the report in its details) unless `force`.
         """
@@ -139,7 +144,7 @@ class Migrator:
             # It may take minutes, in which no lease is held.
             self.recover_if_needed()
             self._refuse_second()
-            checked = self.preflight(target)
+            checked = self.preflight(target, rediarize=rediarize)
         with self._catalog.holding(LEASE_NAME) as lease:
             self._outcome.recover(lease)
             source, wanted = self._endpoints(target)
@@ -168,11 +173,14 @@ class Migrator:
                 journal.register_generation(tx, wanted, now)
                 started = journal.insert_migration(tx, SERVING_ALIAS, source.name, wanted.name, now)
                 journal.set_live(tx, wanted.name, live=True)
+                # They are taken in the order of their numbers: turns before what is extracted of them.
+                asked = Asked(who=self._who).to_json()
+                to_diarize = asking.ask_all(tx, "migration", now, asked) if rediarize else 0
                 queued = work.enqueue_library(tx, wanted.name, now)
                 reused = vectors.raise_generation(tx, wanted.name, now)
                 journal.record(
                     tx, "migration-started", self._who, now, migration_id=started,
-                    source=source.name, target=wanted.name, queued=queued, reused=reused,
+                    source=source.name, target=wanted.name, queued=queued, reused=reused, to_diarize=to_diarize,
                 )  # fmt: skip
             return started
 

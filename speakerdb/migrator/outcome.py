@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from speakerdb.catalog import journal, leases, work
+from speakerdb.catalog import asking, journal, leases, work
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.journal import MigrationRow
@@ -159,6 +159,8 @@ class Outcome:
         leases.exclude_writers(tx)
         journal.set_live(tx, leaving, live=False)
         work.drop_open(tx, leaving)
+        if state is State.CANCELLED:
+            asking.drop_of_migration(tx)
         journal.record(tx, f"migration-{state.value.replace('_', '-')}", self._who, now, migration_id=migration.id)
 
     def drop_left_over(self, lease: Lease) -> None:

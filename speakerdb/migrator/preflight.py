@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from speakerdb import media
-from speakerdb.catalog import library, work
+from speakerdb.catalog import asking, library, work
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.errors import DimensionMismatch, MediaError, SpeakerDBError
 from speakerdb.index.port import VectorIndex
@@ -76,9 +76,11 @@ def examine(
     data_dir: Path,
     disk_floor_bytes: int,
     workers: int,
+    probe_diarizer: Callable[[], str] | None = None,
 ) -> Preflight:
-    """Everything a person should know before a migration starts."""
+    """Everything a person should know before a migration starts. `probe_diarizer` where everything is to be diarized again."""
     with catalog.read() as tx:
+        listen = asking.askable(tx)
         cost = work.cost(tx, target.name, target.recipe.budget_seconds)
         files = library.media_files(tx)
     checks: list[Check] = []
@@ -86,6 +88,8 @@ def examine(
     checks.append(check)
     known, check = _model_check("source model", probe, source, missing="warn")
     checks.append(check)
+    if probe_diarizer is not None:
+        checks.append(_diarizer_check(probe_diarizer))
     checks.append(_media_check(files, media_roots))
     needed, free = disk_needed(cost.speakers, target.dimension), shutil.disk_usage(data_dir).free
     checks.append(
@@ -115,7 +119,17 @@ def examine(
         estimate_seconds=estimate,
         source_model_loads=known is not None,
         checks=tuple(checks),
+        recordings_to_diarize=0 if probe_diarizer is None else listen.recordings,
+        audio_seconds_to_diarize=0.0 if probe_diarizer is None else listen.seconds,
     )
+
+
+def _diarizer_check(probe: Callable[[], str]) -> Check:
+    try:
+        found = probe()
+    except SpeakerDBError as error:
+        return Check("diarizer", "fail", f"{error.code}: {error.message}", "loads", error.hint)
+    return Check("diarizer", "pass", found, "loads")
 
 
 def _model_check(

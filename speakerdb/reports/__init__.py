@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from speakerdb.reports.live import PreferenceView
+from speakerdb.reports.rediarizing import TurnsProgress
 from speakerdb.reports.seeing import ErrorGroup, LeaseView, Pace, Problem, Waiting
 from speakerdb.reports.work import Work
 
@@ -75,6 +76,10 @@ class Preflight:
     """Low and high estimate of the time extraction will take, from a measured sample; None without one."""
     source_model_loads: bool
     checks: tuple[Check, ...]
+    recordings_to_diarize: int = 0
+    """Recordings that are diarized again first, where that was asked for, and the length of their sound. How long it takes is
+    not in the estimate: nothing measures it here."""
+    audio_seconds_to_diarize: float = 0.0
 
     @property
     def passed(self) -> bool:
@@ -254,6 +259,8 @@ class MigrationView:
     """Why the target's recordings are still in the queue."""
     lag: SourceLag | None = None
     """How far the source is behind; None where there is no roll-back any more."""
+    diarized: TurnsProgress | None = None
+    """How far the diarization is that it was asked for; None where it was not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,116 @@
+"""Recordings that are to be diarized again: which ones can be, queueing many of them at once, and how far a migration is that
+asked for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from speakerdb.catalog.database import Transaction, parts, upsert
+from speakerdb.catalog.schema import recordings, work_items
+from speakerdb.catalog.work import DIARIZE, PRIORITY, PRIORITY_TURNS_FIRST, Reason
+from speakerdb.core.turns import AWAITED
+from speakerdb.reports.rediarizing import TurnsProgress
+
+_ids: sa.BindParameter[list[str]] = sa.bindparam("ids", expanding=True)
+_HAS_SOUND = recordings.c.path.is_not(None)
+_KNOWN = recordings.c.turns_digest != AWAITED
+_open = sa.select(work_items.c.recording_id).where(
+    work_items.c.recording_id.in_(_ids), work_items.c.task == DIARIZE, work_items.c.state.in_(("queued", "taken"))
+)
+_columns = ("recording_id", "task", "reason", "priority", "state", "attempts", "updated_at", "options")
+
+
+@dataclass(frozen=True, slots=True)
+class Askable:
+    """How many recordings have a file and were diarized, or came with turns; and the seconds of their sound. `without_sound`
+    and `awaiting` are those that cannot be diarized again: they have no file, or wait to be diarized for the first time."""
+
+    recordings: int
+    seconds: float
+    without_sound: int
+    awaiting: int
+
+
+def askable(tx: Transaction, home: str | None = None) -> Askable:
+    """What of a library (by id), or of all, can be diarized again."""
+    counted = sa.case((_HAS_SOUND & _KNOWN, 1), else_=0)
+    query = sa.select(
+        sa.func.coalesce(sa.func.sum(counted), 0),
+        sa.func.coalesce(sa.func.sum(sa.case((_HAS_SOUND & _KNOWN, recordings.c.seconds), else_=0.0)), 0.0),
+        sa.func.coalesce(sa.func.sum(sa.case((~_HAS_SOUND & _KNOWN, 1), else_=0)), 0),
+        sa.func.coalesce(sa.func.sum(sa.case((~_KNOWN, 1), else_=0)), 0),
+    )
+    row = tx.execute(query if home is None else query.where(recordings.c.library_id == home)).one()
+    return Askable(int(row[0]), float(row[1]), int(row[2]), int(row[3]))
+
+
+def askable_ids(tx: Transaction, home: str) -> Iterator[str]:
+    """The recordings of a library that can be diarized again, in the order they came."""
+    query = sa.select(recordings.c.id).where(recordings.c.library_id == home, _HAS_SOUND, _KNOWN)
+    return iter(tx.scalars(query.order_by(recordings.c.created_at, recordings.c.id)))
+
+
+def waiting(tx: Transaction, recording_ids: Collection[str]) -> set[str]:
+    """Those of the recordings that are queued to be diarized already, or are being diarized."""
+    return {id for part in parts(list(recording_ids)) for id in tx.scalars(_open, {"ids": part})}
+
+
+def ask_all(tx: Transaction, reason: Reason, now: int, options: str | None, home: str | None = None) -> int:
+    """Queue everything of a library (by id), or of all, that can be diarized again; how many recordings.
+
+    For a migration, what a person asked for and is not done yet stays as it was asked for.
+    """
+    rows = sa.select(
+        recordings.c.id,
+        sa.literal(DIARIZE),
+        sa.literal(reason),
+        sa.literal(PRIORITY_TURNS_FIRST if reason == "migration" else PRIORITY[reason]),
+        sa.literal("queued"),
+        sa.literal(0),
+        sa.literal(now, sa.BigInteger),
+        sa.literal(options, sa.Text),
+    ).where(_HAS_SOUND, _KNOWN)
+    if home is not None:
+        rows = rows.where(recordings.c.library_id == home)
+    rows = rows.order_by(recordings.c.created_at, recordings.c.id)  # they are taken in the order of their numbers
+    statement = upsert(tx.dialect.name, work_items).from_select(list(_columns), rows)
+    changes = {name: statement.excluded[name] for name in _columns[2:]}
+    cleared = dict.fromkeys(("taken_epoch", "error_code", "error_message", "waived_why"), None)
+    asked = work_items.c.state.not_in(("queued", "taken")) if reason == "migration" else None
+    result = tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=["recording_id", "task"], index_where=sa.text("generation IS NULL"),
+            set_=changes | cleared, where=asked,
+        ),
+        execution_options={"preserve_rowcount": True},  # for an INSERT it is not known otherwise
+    )  # fmt: skip
+    return int(result.rowcount)
+
+
+def drop_of_migration(tx: Transaction) -> None:
+    """Forget what a migration asked for and is not done."""
+    mine = (work_items.c.task == DIARIZE) & (work_items.c.reason == "migration")
+    tx.execute(sa.delete(work_items).where(mine, work_items.c.state != "done"))
+
+
+def progress(tx: Transaction, since: int) -> TurnsProgress | None:
+    """How far a migration is that was started at `since` with the diarization of everything; None where it did not ask."""
+    query = (
+        sa.select(work_items.c.state, sa.func.count(), sa.func.coalesce(sa.func.sum(recordings.c.seconds), 0.0))
+        .join(recordings, recordings.c.id == work_items.c.recording_id)
+        .where(work_items.c.task == DIARIZE, work_items.c.reason == "migration", work_items.c.updated_at >= since)
+        .group_by(work_items.c.state)
+    )
+    found = {row[0]: (row[1], float(row[2])) for row in tx.execute(query)}
+    if not found:
+        return None
+    waits = [found.get(state, (0, 0.0)) for state in ("queued", "taken")]
+    return TurnsProgress(
+        recordings_queued=sum(count for count, _ in waits),
+        recordings_done=found.get("done", (0, 0.0))[0],
+        recordings_failed=found.get("failed", (0, 0.0))[0],
+        audio_seconds_queued=sum(seconds for _, seconds in waits),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +21,7 @@ from speakerdb.types import Turn
 
 if TYPE_CHECKING:
     from speakerdb.diarizers.port import DiarizationProgress, Diarizer
+    from speakerdb.executors import Executor
     from speakerdb.settings import Settings
 
 SPEAKERS = ("speaker", "turns", "seconds", "share")
@@ -74,6 +75,7 @@ def diarize(
     session = Session.of(ctx, as_json)
     from speakerdb.diarizers.port import Hints
     from speakerdb.diarizing import check_formats, check_names, diarize_files
+    from speakerdb.executors import make_executor
 
     forms = check_formats(formats.split(","))
     hints = Hints(num_speakers, min_speakers, max_speakers)
@@ -81,9 +83,10 @@ def diarize(
     media = list(_media(files))
     check_names(media)
     changes = {name: value for name, value in (("pipeline", pipeline), ("revision", revision)) if value is not None}
-    diarizer = _diarizer(settings, changes, device, channels, turns, media)
     done: list[DiarizedFile] = []
-    with _progress(session, len(media)) as on_progress:
+    executor = make_executor(settings.executor)
+    diarizer = _diarizer(settings, changes, device, channels, turns, media, executor)
+    with closing(executor), _progress(session, len(media)) as on_progress:
         for one in diarize_files(
             media,
             diarizer,
@@ -147,6 +150,7 @@ def _diarizer(
     channels: Channels,
     turns: Path | None,
     files: Sequence[Path],
+    executor: Executor,
 ) -> Diarizer:
     if turns is not None:
         from speakerdb.diarizers.given import TurnsFile
@@ -158,9 +162,11 @@ def _diarizer(
         from speakerdb.diarizers.channels import ChannelsAsSpeakers
 
         return ChannelsAsSpeakers()
+    from speakerdb.diarizers.elsewhere import Elsewhere
     from speakerdb.diarizers.loading import DiarizerLoader
 
-    return DiarizerLoader.of(settings, device=device, **changes)()
+    load = DiarizerLoader.of(settings, device=device, **changes)
+    return Elsewhere(load.settings.pipeline, load, executor, patience_seconds=settings.recording_timeout)
 
 
 def _turns_of(path: Path) -> Mapping[str, Sequence[Turn]]:

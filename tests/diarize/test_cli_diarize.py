@@ -46,6 +46,7 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setenv("SPEAKERDB_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("SPEAKERDB_EXECUTOR", "inline")  # processes are those of test_diarizer_elsewhere
     return Desk(tmp_path, capsys)
 
 

@@ -15,12 +15,12 @@ from transcripts_kit import SAID, SRT, WORDS, whisperx, word_items
 from speakerdb.catalog import diarizations, transcripts
 from speakerdb.catalog.diarizations import DiarizationRow
 from speakerdb.catalog.schema import diarizations as diarized
-from speakerdb.catalog.schema import speakers, voice_measures, work_items
-from speakerdb.catalog.schema import turns as turns_table
+from speakerdb.catalog.schema import voice_measures
 from speakerdb.core.transcript import parse_transcript
 from speakerdb.errors import NeedsTurns, NotFound
 from speakerdb.people.naming import Choice
 from speakerdb.service import SpeakerDB
+from speakerdb.testing.factories import silence
 from speakerdb.transcripts import FORMS, Shown
 from speakerdb.types import Turn
 
@@ -110,17 +110,15 @@ def test_a_diarizers_own_exclusive_turns_are_taken_while_they_are_of_the_turns(b
 
 
 def test_without_turns_a_transcript_is_refused_with_what_to_do(both: SpeakerDB) -> None:
-    with both.catalog.change() as tx:
-        for table in (work_items, turns_table, speakers):
-            tx.execute(sa.delete(table).where(table.c.recording_id == "talk"))
+    both.add(None, None, recording_id="waits", waveform=silence(20))
     with pytest.raises(NeedsTurns) as refused:
-        both.transcripts.label("talk", whisperx())
+        both.transcripts.label("waits", whisperx())
     assert "speakerdb work" in refused.value.hint
     with both.catalog.change() as tx:  # a diarizer heard nobody: that is known
-        diarizations.write(tx, DiarizationRow("talk", 1, "test", {}, (), (), both.catalog.now()))
-    report = keep(both, whisperx()).report
+        diarizations.write(tx, DiarizationRow("waits", 1, "test", {}, (), (), both.catalog.now()))
+    report = keep(both, whisperx(), "waits").report
     assert (report.words, report.outside, report.speakers) == (7, 7, ())
-    assert segments(both)[0][0] is None
+    assert segments(both, "waits")[0][0] is None
 
 
 def test_words_of_measured_voices_are_counted_whenever_the_transcript_changes(both: SpeakerDB) -> None:

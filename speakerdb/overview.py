@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speakerdb.catalog import activity, journal, library, listing, people, trail, vectors, work
+from speakerdb.catalog import activity, asking, journal, library, listing, people, trail, vectors, work
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.journal import MigrationRow
@@ -25,6 +25,7 @@ from speakerdb.migrator import Serving
 from speakerdb.migrator.serving import LEASE_NAME as MIGRATION_LEASE
 from speakerdb.reports import CurrentRecording, ItemError, MigrationView, Progress, SourceLag, Status
 from speakerdb.reports.recordings import MigrationSummary, Part
+from speakerdb.reports.rediarizing import TurnsProgress
 from speakerdb.reports.seeing import ErrorGroup, EventFilter, LeaseView, Pace, Problem
 from speakerdb.types import SERVING_ALIAS, Generation
 
@@ -54,6 +55,8 @@ class _Seen:
     errors: tuple[ErrorGroup, ...]
     failed: tuple[ItemError, ...]
     counts: Mapping[str, int]
+    diarized: TurnsProgress | None
+    """Of the newest migration."""
 
 
 class Overview:
@@ -196,7 +199,9 @@ class Overview:
             live = tuple(name for name in journal.live_generations(tx) if not migration_only or name in only)
             wanted = dict.fromkeys([*live, *only])
             queues = activity.queues(tx, journal.paused_targets(tx))
-            groups = _groups(tx, [*wanted, *(() if migration_only else (health.DIARIZE,))])
+            diarized = None if newest is None else asking.progress(tx, newest.started_at)
+            turns_too = not migration_only or (diarized is not None and diarized.recordings_failed > 0)
+            groups = _groups(tx, [*wanted, *((health.DIARIZE,) if turns_too else ())])
             model_faults = {
                 name: (code, text)
                 for name, code, text in activity.faults_in_queue(tx)
@@ -246,6 +251,7 @@ class Overview:
                 errors=tuple(groups),
                 failed=() if newest is None else work.failures(tx, newest.target),
                 counts=counts,
+                diarized=diarized,
             )
 
     def _alias(self) -> tuple[str | None, str | None, list[Problem]]:
@@ -321,7 +327,7 @@ def _groups(tx: Transaction, names: list[str]) -> list[ErrorGroup]:
     return [
         ErrorGroup(
             row.generation, row.code, row.failed, row.recording_id, row.path, row.message or "", row.attempts,
-            row.updated_at, health.retry_command(row.code),
+            row.updated_at, health.retry_command(row.code, row.recording_id),
         )
         for row in activity.failures_by_code(tx, names)
     ]  # fmt: skip
@@ -371,11 +377,16 @@ def _view(seen: _Seen, row: MigrationRow) -> MigrationView:
         progress=progress,
         failed=seen.failed,
         next_step=_next_step(row, progress),
-        errors=tuple(group for group in seen.errors if group.generation == row.target),
+        errors=tuple(
+            group
+            for group in seen.errors
+            if group.generation == row.target or (seen.diarized is not None and group.generation == health.DIARIZE)
+        ),
         current=tuple(one for one in seen.current if one.generation == row.target),
         pace=seen.pace.get(row.target),
         waiting=tuple(one for one in health.waiting(facts) if one.generation == row.target),
         lag=seen.lag,
+        diarized=seen.diarized,
     )
 
 

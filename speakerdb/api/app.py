@@ -17,6 +17,7 @@ from starlette.routing import Match
 
 from speakerdb import __version__, metrics
 from speakerdb.api import (
+    diarizing,
     health,
     keys,
     matches,
@@ -41,9 +42,9 @@ from speakerdb.service import SpeakerDB
 
 PREFIX = "/v1"
 NOUNS: tuple[Routes, ...] = (
-    recordings.routes, uploads.routes, speakers.routes, profiles.routes, transcripts.routes, statistics.routes,
-    matches.routes, migrations.routes, progress.routes, repairs.routes, serving.routes, media.routes, seeing.routes,
-    keys.routes, health.routes,
+    recordings.routes, diarizing.routes, uploads.routes, speakers.routes, profiles.routes, transcripts.routes,
+    statistics.routes, matches.routes, migrations.routes, progress.routes, repairs.routes, serving.routes, media.routes,
+    seeing.routes, keys.routes, health.routes,
 )  # fmt: skip
 SPARE_THREADS = 16
 """Beside those of the turns."""

@@ -48,10 +48,14 @@ Recordings = Annotated[
 ]
 
 
+Rediarize = Annotated[bool, Field(description="Diarize recordings that have a file again first, and keep their names.")]
+
+
 class Target(Given):
     """The generation to move to."""
 
     to: Generation
+    rediarize: Rediarize = False
 
 
 class Start(Said):
@@ -59,6 +63,7 @@ class Start(Said):
 
     to: Generation
     force: Annotated[bool, Field(description="Start although the pre-flight does not pass.")] = False
+    rediarize: Rediarize = False
 
 
 class Chosen(Said):
@@ -131,8 +136,9 @@ async def preflight(
 ) -> Any:
     """What starting would meet: loads both models and opens a sample of the files. Changes nothing."""
     known_generation(db, given.to)
-    run = lambda: db.preflight(given.to)  # noqa: E731
-    return await at_length(request, "migrate preflight", given.to, run, wait=wait, operation_id=operation)
+    run = lambda: db.preflight(given.to, rediarize=given.rediarize)  # noqa: E731
+    asked = (given.to, given.rediarize)
+    return await at_length(request, "migrate preflight", asked, run, wait=wait, operation_id=operation)
 
 
 @routes.post(
@@ -150,9 +156,9 @@ async def start_migration(
         if running is not None and (running.target, running.state) == (given.to, "running"):
             return running, False
         with because(given.why):
-            return db.start_migration(given.to, force=given.force), True
+            return db.start_migration(given.to, force=given.force, rediarize=given.rediarize), True
 
-    asked = (given.to, given.force)
+    asked = (given.to, given.force, given.rediarize)
     found = await at_length(request, "migrate start", asked, run, wait=wait, operation_id=operation)
     if isinstance(found, Response):
         return found

@@ -37,6 +37,7 @@ from speakerdb.cli import (
     profiles,
     recipe,
     recordings,
+    rediarize,
     repair,
     serve,
     speakers,
@@ -91,6 +92,8 @@ app.command()(serve.serve)
 app.command()(match.match)
 app.command()(diarize.diarize)
 app.command("diarize evaluate")(diarize.evaluate)
+app.command()(rediarize.rediarize)
+app.add_typer(rediarize.app, name="assignments")
 app.command()(transcripts.label)
 app.add_typer(transcripts.app, name="transcripts")
 app.add_typer(migrate.app, name="migrate")

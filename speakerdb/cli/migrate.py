@@ -85,6 +85,13 @@ def start(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the pre-flight.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Start it and leave the work to `speakerdb work`.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Start although the pre-flight does not pass.")] = False,
+    rediarize: Annotated[
+        bool,
+        typer.Option(
+            "--rediarize",
+            help="Diarize recordings that have a file again first, and keep their names. Only when it is started.",
+        ),
+    ] = False,
     part: Annotated[
         str | None, typer.Option(metavar="SHARE", help="Let this share of the recordings go first, for example 25%.")
     ] = None,
@@ -112,17 +119,22 @@ def start(
     with session.open() as db:
         view = db.migration()
         running = view is not None and view.target == to and view.state == "running"
+        if running and rediarize:
+            raise InvalidInput(
+                f"The migration to {to} runs already; `--rediarize` is given when one is started.",
+                hint="Queue recordings by themselves: `speakerdb rediarize`.",
+            )
         preflight = None
         if dry_run or not running:
             session.note("Pre-flight: loading both models and opening a sample of the files.")
-            preflight = db.preflight(to)
+            preflight = db.preflight(to, rediarize=rediarize)
         if preflight is not None:
             _print_preflight(session, preflight)
         if dry_run:
             session.result({"preflight": preflight, "migration": None, "work": None}, lambda *_: None)
             raise typer.Exit(0 if preflight is None or preflight.passed else PreflightFailed.exit_code)
         if preflight is not None:
-            view = _begin(session, db, preflight, force=force, yes=yes)
+            view = _begin(session, db, preflight, force=force, yes=yes, rediarize=rediarize)
             session.note(f"Migration {view.id} from {view.source} to {view.target} started.")
         elif view is not None:
             session.note(f"Migration {view.id} from {view.source} to {view.target} is running; this continues it.")
@@ -141,7 +153,9 @@ def _print_preflight(session: Session, preflight: Preflight) -> None:
     session.show(lambda console: show_preflight(console, preflight))
 
 
-def _begin(session: Session, db: SpeakerDB, preflight: Preflight, *, force: bool, yes: bool) -> MigrationView:
+def _begin(
+    session: Session, db: SpeakerDB, preflight: Preflight, *, force: bool, yes: bool, rediarize: bool
+) -> MigrationView:
     if not preflight.passed:
         failed = ", ".join(c.name for c in preflight.checks if c.verdict == "fail")
         if not force:
@@ -151,7 +165,7 @@ def _begin(session: Session, db: SpeakerDB, preflight: Preflight, *, force: bool
                 report=preflight,
             )
         session.confirm(f"The pre-flight does not pass ({failed}). Start anyway?", yes=yes)
-    return db.start_migration(preflight.target, force=force, checked=preflight)
+    return db.start_migration(preflight.target, force=force, checked=preflight, rediarize=rediarize)
 
 
 def _show_started(console: Any, work: WorkReport | None, view: MigrationView | None) -> None:

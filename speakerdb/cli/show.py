@@ -26,6 +26,7 @@ from speakerdb.reports import (
     SwapReport,
     WorkReport,
 )
+from speakerdb.reports.rediarizing import TurnsProgress
 from speakerdb.reports.seeing import ErrorGroup, Pace, Waiting
 from speakerdb.reports.work import Work
 
@@ -74,6 +75,7 @@ def show_preflight(console: Console, report: Preflight) -> None:
                 ("audio", f"{report.audio_seconds / 3600:.2f} hours"),
                 ("speech to embed", f"at most {clock(report.speech_seconds)}"),
                 ("estimate", span(report.estimate_seconds)),
+                *(() if not report.recordings_to_diarize else (("diarize first", _to_diarize(report)),)),
                 ("disk", f"{size(report.disk_needed_bytes)} needed, {size(report.disk_free_bytes)} free"),
                 (
                     "source model",
@@ -86,6 +88,11 @@ def show_preflight(console: Console, report: Preflight) -> None:
         )
     )
     show_checks(console, "Checks: " + ("passed" if report.passed else "not passed"), report.checks)
+
+
+def _to_diarize(report: Preflight) -> str:
+    sound = f"{report.audio_seconds_to_diarize / 3600:.2f} hours"
+    return f"{plural(report.recordings_to_diarize, 'recording')}, {sound} of audio; their time is not in the estimate"
 
 
 def failed_text(errors: Mapping[str, int]) -> str:
@@ -191,6 +198,7 @@ def show_migration(console: Console, view: MigrationView | None) -> None:
                 ("finalized", when(view.finalized_at)),
                 ("roll-back until", when(view.rollback_until if view.state == "finalized" else None)),
                 ("source lacks", lag_text(view.lag)),
+                *(() if view.diarized is None else (("diarized", _diarized_text(view.diarized)),)),
             )
         )
     )
@@ -203,6 +211,12 @@ def show_migration(console: Console, view: MigrationView | None) -> None:
     show_error_groups(console, view.errors)
     if view.next_step:
         say(console, f"next: {view.next_step}")
+
+
+def _diarized_text(turns: TurnsProgress) -> str:
+    """How far the diarization is that a migration was asked for, in words."""
+    queued = f"{turns.recordings_queued:,} queued ({clock(turns.audio_seconds_queued)} of audio)"
+    return f"{plural(turns.recordings_done, 'recording')}, {queued}, {turns.recordings_failed:,} left as they are"
 
 
 def lag_text(lag: SourceLag | None) -> str | None:

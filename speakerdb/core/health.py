@@ -6,7 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from speakerdb.core.lifecycle import State
-from speakerdb.errors import ConfigurationError, DiarizerRefused, DimensionMismatch, ModelUnavailable, SpeakerDBError
+from speakerdb.errors import (
+    ConfigurationError,
+    DiarizerRefused,
+    DimensionMismatch,
+    ModelUnavailable,
+    NamesUnmapped,
+    SpeakerDBError,
+)
 from speakerdb.reports.live import Halt
 from speakerdb.reports.seeing import ErrorGroup, LeaseView, Problem, Waiting
 
@@ -95,14 +102,16 @@ class Facts:
     turns: TurnsFacts | None = None
 
 
-def retry_command(code: str) -> str:
-    """Queue all recordings that failed with a code again."""
+def retry_command(code: str, recording_id: str = "RECORDING") -> str:
+    """Queue all recordings that failed with a code again. Where a person must look first, at one of them, what shows it."""
+    if code == NamesUnmapped.code:
+        return f"speakerdb rediarize {recording_id} --dry-run"
     return f"speakerdb migrate retry --code {code}"
 
 
-def mending_command(code: str) -> str:
+def mending_command(code: str, recording_id: str = "RECORDING") -> str:
     """What to do first about recordings that failed with a code."""
-    return "speakerdb media check" if code in _LOOK_AT_FILES else retry_command(code)
+    return "speakerdb media check" if code in _LOOK_AT_FILES else retry_command(code, recording_id)
 
 
 def waiting(facts: Facts) -> tuple[Waiting, ...]:
@@ -287,7 +296,7 @@ def _of_errors(one: GenerationFacts | TurnsFacts, what: str) -> Iterator[Problem
         yield Problem(
             group.code, "error",
             f"{_count(group.count, 'recording')} {what}, for example {group.recording_id}: {group.message}",
-            mending_command(group.code), group.count, one.name,
+            mending_command(group.code, group.recording_id), group.count, one.name,
         )  # fmt: skip
 
 

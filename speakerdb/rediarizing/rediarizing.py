@@ -67,7 +67,7 @@ class Rediarizing:
             named: Sequence[str | None] = [row.id for row in rows] if len(rows) <= NAMED_IN_EVENTS else [None]
             for entity in named:
                 count = 1 if entity is not None else len(rows)
-                self._record(tx, "diarization-asked", entity, asked, count=count, library=None)
+                self._record(tx, entity, asked, count, None)
         return RediarizeQueued(len(rows), sum(row.seconds or 0.0 for row in rows))
 
     def queue_library(self, name: str, asked: Asked, *, why: str | None = None) -> RediarizeQueued:
@@ -78,7 +78,7 @@ class Rediarizing:
             found = asking.askable(tx, home)
             if found.recordings:
                 asking.ask_all(tx, "changed", self._catalog.now(), asked.to_json(), home)
-                self._record(tx, "diarization-asked", None, asked, count=found.recordings, library=name)
+                self._record(tx, None, asked, found.recordings, name)
         return RediarizeQueued(found.recordings, found.seconds, found.without_sound, found.awaiting)
 
     def chosen(self, recordings: Sequence[str] = (), library_name: str | None = None) -> list[str]:
@@ -241,9 +241,11 @@ class Rediarizing:
         order = {id: place for place, id in enumerate(ids)}
         return sorted(rows, key=lambda row: order[row.id])
 
-    def _record(self, tx: Transaction, kind: str, entity: str | None, asked: Asked, **data: object) -> None:
-        data |= {"asked": asked.as_dict()}
-        journal.record(tx, kind, self._who, self._catalog.now(), entity_id=entity, why=asked.why, **data)
+    def _record(self, tx: Transaction, entity: str | None, asked: Asked, count: int, name: str | None) -> None:
+        journal.record(
+            tx, "diarization-asked", self._who, self._catalog.now(), entity_id=entity, why=asked.why, count=count,
+            library=name, asked=asked.as_dict(),
+        )  # fmt: skip
 
 
 def _set_names(tx: Transaction, row: RecordingRow, planned: reverting.Revert, now: int) -> None:

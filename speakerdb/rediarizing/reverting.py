@@ -58,9 +58,8 @@ class Revert:
         self, tx: Transaction, *, done: bool, kept_as: int | None = None, queued: Sequence[str] = ()
     ) -> RevertReport:
         """For a person."""
-        profiles = people.by_id(
-            tx, [one.profile_id for one in (*self.speakers, *self.gone.values()) if one.profile_id is not None]
-        )
+        used = [*(one.profile_id for one in self.speakers), *(one.profile_id for one in self.gone.values())]
+        profiles = people.by_id(tx, [each for each in used if each is not None])
 
         def known(id: str, label: str, name: str | None, profile: str | None) -> KnownSpeaker:
             row = None if profile is None else profiles.get(profile)

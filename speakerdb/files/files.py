@@ -19,7 +19,7 @@ from speakerdb.catalog import files, journal, library, people, schema, work
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction, parts, savepoint
 from speakerdb.catalog.files import FileRow
-from speakerdb.core.turns import turns_digest, validate
+from speakerdb.core.turns import AWAITED, NOBODY, turns_digest, validate
 from speakerdb.errors import (
     BackendError,
     Conflict,
@@ -321,7 +321,8 @@ class Files:
             known = library.find_recording(tx, row.recording_id)
             if known is None or (known.path, known.content_version) != (row.path, row.content_version):
                 raise Conflict("The recording changed meanwhile.", hint="Run it again.")
-            turns, as_before = _fitting_turns(tx, row.recording_id, one.info.seconds)
+            heard = known.turns_digest not in (AWAITED, NOBODY)
+            turns, as_before = _fitting_turns(tx, row.recording_id, one.info.seconds) if heard else ((), True)
             if dry_run:
                 return change
             with savepoint(tx):
@@ -331,12 +332,15 @@ class Files:
                     known,
                     fingerprint=one.fingerprint,
                     seconds=one.info.seconds,
-                    turns_digest=known.turns_digest if as_before else turns_digest(turns),
+                    turns_digest=AWAITED if not heard else known.turns_digest if as_before else turns_digest(turns),
                     content_version=known.content_version + 1,
                 )
                 library.update_recording(tx, accepted, now)
                 people.mark_dirty(tx, people.of_recordings(tx, [row.recording_id]), now)
-                work.enqueue(tx, row.recording_id, journal.live_generations(tx), "changed", now)
+                if heard:
+                    work.enqueue(tx, row.recording_id, journal.live_generations(tx), "changed", now)
+                else:  # nobody knows who talks in the sound that it has now
+                    work.ask_for_turns(tx, [row.recording_id], "changed", now)
                 journal.record(
                     tx, "media-accepted", self._who, now, entity_id=row.recording_id, why=why, seconds=one.info.seconds
                 )

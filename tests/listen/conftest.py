@@ -15,6 +15,9 @@ from speakerdb.extraction.task import Diarized, DiarizeTask
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import FakeExecutor, fake_settings, fake_vector
 from speakerdb.types import Turn
+from tests.on_postgres import spare_databases
+
+__all__ = ["spare_databases"]
 
 
 @dataclass
@@ -55,9 +58,29 @@ def ear() -> Ear:
     return Ear()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The queue is tried with its catalog on PostgreSQL, too."""
+    if metafunc.module.__name__.endswith("test_listen_queue") and "open_db" in metafunc.fixturenames:
+        metafunc.fixturenames.append("catalogs")
+        real = pytest.param("postgresql", marks=pytest.mark.servers)
+        metafunc.parametrize("catalogs", ["sqlite", real], indirect=True)
+
+
 @pytest.fixture
-def open_db(tmp_path: Path, ear: Ear) -> Iterator[Callable[[], SpeakerDB]]:
+def catalogs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every library of a test has its catalog in an SQLite file, then in a database on PostgreSQL."""
+    if request.param == "sqlite":
+        yield
+        return
+    with request.getfixturevalue("spare_databases").as_catalogs(monkeypatch):
+        yield
+
+
+@pytest.fixture
+def open_db(tmp_path: Path, ear: Ear, request: pytest.FixtureRequest) -> Iterator[Callable[[], SpeakerDB]]:
     """Opens one library, whose workers are played by hand."""
+    if "catalogs" in request.fixturenames:
+        request.getfixturevalue("catalogs")
     opened: list[SpeakerDB] = []
 
     def opener() -> SpeakerDB:

@@ -175,3 +175,22 @@ def _again(db: SpeakerDB, recording: str) -> None:
     db.extraction.keep(recording, silence(20.0))
     with db.catalog.change() as tx:
         work.ask_for_turns(tx, [recording], "changed", db.catalog.now())
+
+
+@pytest.mark.parametrize("turns", [(), None])
+def test_accepted_sound_of_which_nobody_knows_the_turns_is_heard(
+    open_db: OpenDB, ear: Ear, tmp_path: Path, turns: tuple[Turn, ...] | None
+) -> None:
+    """Nobody talks in the old one, or it was not heard yet."""
+    db = open_db()
+    file = write(tmp_path / "a.wav", np.zeros(320_000), 16_000, codec="pcm_s16le")
+    db.add(file, recording_id="r")
+    if turns is not None:
+        ear.turns = turns
+        db.work()
+    write(file, np.full(160_000, 0.1), 16_000, codec="pcm_s16le")
+    report = db.files.accept(["r"])
+    assert (report.accepted, report.refused) == (1, {})
+    ear.turns = two_voices(10.0)
+    assert db.work().recordings_diarized == 1
+    assert len(db.speakers(recording="r")) == 2

@@ -152,10 +152,12 @@ class PartWriter:
         # Sound given in memory has no fingerprint: it may be any sound, so it counts as changed.
         same_sound = ready.fingerprint is not None and ready.fingerprint == known.fingerprint
         if ready.digest == AWAITED:
-            # Its turns and voices stay until a diarizer has listened to the other sound.
-            digest = known.turns_digest if same_sound else AWAITED
+            # Its turns and voices stay until a diarizer has listened to the other sound. What an index has told of has no
+            # other sound, but the first one that anybody can listen to.
+            other = not same_sound and known.turns_digest != NO_TURNS
+            digest = AWAITED if other else known.turns_digest
             row = replace(row, turns_digest=digest, recorded_at=row.recorded_at or known.recorded_at)
-            grown = known.content_version + (not same_sound)
+            grown = known.content_version + other
             outcome = AddOutcome.UNCHANGED if same_sound else AddOutcome.CHANGED
             return Plan(ready, replace(row, content_version=grown), known, outcome, new_turns=False)
         new_turns = ready.digest != known.turns_digest

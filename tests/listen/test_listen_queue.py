@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from audio_files import write
 
 from speakerdb.catalog import diarizations, library, schema, work
+from speakerdb.catalog.adopting import NO_TURNS
 from speakerdb.core.turns import AWAITED, NOBODY
 from speakerdb.diarizers.asked import Asked
 from speakerdb.diarizers.port import DiarizationProgress, Hints
@@ -175,6 +176,46 @@ def _again(db: SpeakerDB, recording: str) -> None:
     db.extraction.keep(recording, silence(20.0))
     with db.catalog.change() as tx:
         work.ask_for_turns(tx, [recording], "changed", db.catalog.now())
+
+
+def _imported(db: SpeakerDB, recording: str) -> dict[str, str]:
+    """Make a recording as if an index alone had told of it; its speakers by label."""
+    with db.catalog.change() as tx:
+        tx.execute(sa.delete(schema.turns))
+        unknown = {"turns_digest": NO_TURNS, "path": None, "media_size": None, "media_digest": None, "seconds": None}
+        tx.execute(sa.update(schema.recordings).values(unknown))
+    return {speaker.label: speaker.id for speaker in db.speakers(recording=recording)}
+
+
+def test_what_an_index_told_of_gets_its_turns_by_voice(open_db: OpenDB, ear: Ear, tmp_path: Path) -> None:
+    db = open_db()
+    file = write(tmp_path / "a.wav", np.zeros(320_000), 16_000, codec="pcm_s16le")
+    db.add(file, two_voices(), recording_id="r")
+    db.work()
+    ids = _imported(db, "r")
+    assert db.add(file, recording_id="r").to_diarize
+    # Nobody's time is known: voices tell, whatever the labels are.
+    ear.voices = {"SPEAKER_00": ids["SPEAKER_01"], "SPEAKER_01": ids["SPEAKER_00"]}
+    done = db.work()
+    assert (done.recordings_diarized, done.recordings_done) == (1, 1)
+    assert {speaker.label: speaker.id for speaker in db.speakers(recording="r")} == ids
+    with db.catalog.read() as tx:
+        ((_, turns),) = library.snapshot(tx, ["r"]).values()
+    assert [turn.speaker for turn in turns] == [ids["SPEAKER_01"], ids["SPEAKER_00"]]
+
+
+def test_nobody_whom_only_an_index_knows_is_lost(open_db: OpenDB, ear: Ear, tmp_path: Path) -> None:
+    db = open_db()
+    file = write(tmp_path / "a.wav", np.zeros(320_000), 16_000, codec="pcm_s16le")
+    db.add(file, two_voices(), recording_id="r")
+    db.work()
+    ids = _imported(db, "r")
+    db.add(file, recording_id="r")
+    ear.voices = {"SPEAKER_00": ids["SPEAKER_00"]}
+    done = db.work()
+    assert [error.code for error in done.errors] == ["names-unmapped"]
+    assert {speaker.label: speaker.id for speaker in db.speakers(recording="r")} == ids
+    assert db.match(speaker=ids["SPEAKER_01"]).query is not None
 
 
 @pytest.mark.parametrize("turns", [(), None])

@@ -73,6 +73,10 @@ class Day:
         yield "explain", lambda: [self.speaker()], 0
         yield "explain", lambda: [self.recording("talk01")], 0
         yield "plot", lambda: ["speech", "--out", self.cli.folder / "speech.svg"], 0
+        yield "overlaps list", lambda: ["--recording", self.recording("talk00"), "--least-seconds", "0.1"], 0
+        yield "statistics speaker", lambda: [self.speaker()], 0
+        yield "statistics profile", lambda: [self.profile("Ada Lovelace"), "--rows", "3"], 0
+        yield "statistics library", lambda: ["default"], 0
         yield "recipe list", nothing, 0
         yield "recipe show", lambda: ["v4", "--budget", "20", "--settings-for", "v4"], 0
         yield "recipe try", lambda: ["--budget", "1,2", "--sample", "3", "--plot", self.cli.folder / "recipe.svg"], 0

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Shell, add
 from starlette.testclient import TestClient
-from transcripts_kit import HOSTILE, SAID, SRT, VTT, WORDS, whisperx
+from transcripts_kit import HOSTILE, SAID, SRT, VTT, WORDS, Shell, add, whisperx
 
 from speakerdb.core.transcript import parse_transcript
 from speakerdb.reports.access import Role

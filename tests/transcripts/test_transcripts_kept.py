@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import add
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transcripts_kit import SAID, SRT, WORDS, whisperx, word_items
+from transcripts_kit import SAID, SRT, WORDS, add, whisperx, word_items
 
 from speakerdb.catalog import diarizations, transcripts
 from speakerdb.catalog.diarizations import DiarizationRow

@@ -8,11 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
-from conftest import Shell, add
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
-from transcripts_kit import whisperx
+from transcripts_kit import Shell, add, whisperx
 
 from speakerdb.core.transcript import Segment, Transcript, Word, label
 from speakerdb.core.transcript.counting import Frequent, count_words, phrases, plain, words_of

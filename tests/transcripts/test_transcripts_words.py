@@ -131,7 +131,7 @@ def test_without_transcripts_there_is_nothing_to_count(db: SpeakerDB) -> None:
     assert (report.recordings, report.words, report.words_per_minute, report.top) == (0, 0, None, ())
     (speaker, _) = db.speakers(recording="talk")
     assert db.transcripts.words(Whose(speaker=speaker.id)).recordings == 0
-    for whose in (Whose(speaker="spk_0"), Whose(profile="x"), Whose(library="x")):
+    for whose in (Whose(speaker="nobody"), Whose(profile="x"), Whose(library="x")):
         with pytest.raises(NotFound):
             db.transcripts.words(whose)
     for wrong in (["…"], [""], ["a b c d e"], ["a"] * 1000):

@@ -249,7 +249,7 @@ class Overview:
                 migration=newest,
                 lag=lag,
                 errors=tuple(groups),
-                failed=() if newest is None else work.failures(tx, newest.target),
+                failed=() if newest is None else activity.failures(tx, newest.target),
                 counts=counts,
                 diarized=diarized,
             )

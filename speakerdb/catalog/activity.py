@@ -25,7 +25,7 @@ from speakerdb.catalog.schema import (
     work_items,
 )
 from speakerdb.catalog.work import LANE
-from speakerdb.reports import CurrentRecording
+from speakerdb.reports import CurrentRecording, ItemError
 from speakerdb.reports.seeing import LeaseView, WorkState
 
 _OPEN = ("queued", "taken")
@@ -135,6 +135,20 @@ def failures_by_code(tx: Transaction, names: Sequence[str]) -> list[Row]:
         .order_by(grouped.c.generation, grouped.c.failed.desc(), grouped.c.error_code)
     )
     return list(tx.execute(query))
+
+
+def failures(tx: Transaction, generation: str | None = None, limit: int = 20) -> tuple[ItemError, ...]:
+    """A sample of the failed items."""
+    query = sa.select(
+        work_items.c.recording_id,
+        LANE,
+        work_items.c.error_code,
+        work_items.c.error_message,
+        work_items.c.attempts,
+    ).where(work_items.c.state == "failed")
+    if generation is not None:
+        query = query.where(work_items.c.generation == generation)
+    return tuple(ItemError(*row) for row in tx.execute(query.order_by(work_items.c.id).limit(limit)))
 
 
 def rejected(tx: Transaction, generation: str) -> tuple[int, str | None]:

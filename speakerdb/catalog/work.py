@@ -195,6 +195,9 @@ def take(
             # All that the queue holds of a higher priority was tried before, so this reads no more than those.
             again = again.where(work_items.c.priority < rows[0].priority)
         rows = [*tx.execute(again), *rows][:limit]
+    # What is about to be listened to is extracted when its turns are known.
+    heard = {row.recording_id for row in rows if row.task == DIARIZE}
+    rows = [row for row in rows if row.task == DIARIZE or row.recording_id not in heard]
     items = [Item(row.id, row.recording_id, row.generation, row.attempts + 1, row.task, row.options) for row in rows]
     if items:
         tx.execute(_take, {"ids": [item.id for item in items], "epoch": lease.epoch})
@@ -395,18 +398,10 @@ def open_count(tx: Transaction, generation: str | None = None) -> int:
     return tx.scalar(query) or 0
 
 
-def failures(tx: Transaction, generation: str | None = None, limit: int = 20) -> tuple[ItemError, ...]:
-    """A sample of the failed items."""
-    query = sa.select(
-        work_items.c.recording_id,
-        LANE,
-        work_items.c.error_code,
-        work_items.c.error_message,
-        work_items.c.attempts,
-    ).where(work_items.c.state == "failed")
-    if generation is not None:
-        query = query.where(work_items.c.generation == generation)
-    return tuple(ItemError(*row) for row in tx.execute(query.order_by(work_items.c.id).limit(limit)))
+def to_diarize(tx: Transaction) -> int:
+    """How many recordings wait for their turns."""
+    mine = (work_items.c.task == DIARIZE) & work_items.c.state.in_(("queued", "taken"))
+    return tx.scalar(sa.select(sa.func.count()).where(mine)) or 0
 
 
 def progress(tx: Transaction, generation: str) -> Progress:

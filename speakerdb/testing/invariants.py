@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from speakerdb.catalog import schema
 from speakerdb.catalog.database import Row, Transaction
+from speakerdb.core.turns import AWAITED, NOBODY
 from speakerdb.errors import IndexMissing
 from speakerdb.index.port import VectorIndex
 from speakerdb.service import SpeakerDB
@@ -197,6 +198,8 @@ def no_forgotten_work(view: View) -> None:
     epoch = view.leases["work"].epoch if "work" in view.leases else 0
     for name in view.live:
         for recording, row in view.recordings.items():
+            if row.turns_digest in (AWAITED, NOBODY):
+                continue  # there is nothing to extract
             item = view.items.get((name, recording))
             assert item is not None, f"{recording} has no work item for the live generation {name}"
             assert item.state != "taken" or item.taken_epoch <= epoch, f"{item} was taken in an epoch to come"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from speakerdb.catalog import journal, people, work
+from speakerdb.catalog import activity, journal, people, work
 from speakerdb.catalog import library as rows
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.leases import Lease
@@ -65,7 +65,7 @@ def test_a_recording_that_kills_its_worker_fails_after_three_attempts(catalog: C
         assert names(take(catalog, lease)) == ["deadly"]
         lease = _succeed(catalog, lease)
     with catalog.read() as tx:
-        (failure,) = work.failures(tx)
+        (failure,) = activity.failures(tx)
     assert (failure.recording_id, failure.code, failure.attempts) == ("deadly", "worker-died", 3)
     assert take(catalog, lease) == []
 

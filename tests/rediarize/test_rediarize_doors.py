@@ -1,0 +1,145 @@
+"""rediarize and assignments at the command line and over HTTP: the same use case, and what each refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rediarize_kit import added, again, said_of, state_of, turns, turns_of
+from starlette.testclient import TestClient
+
+from speakerdb.diarizers.asked import Asked
+from speakerdb.errors import DiarizationFailed
+from speakerdb.service import SpeakerDB
+from speakerdb.testing.factories import silence
+from tests.listen.conftest import Ear
+from tests.rediarize.conftest import Shell
+
+LESS = turns((0.0, 10.0, "S0"), (10.0, 20.0, "S1"), (28.0, 28.5, "S2"))
+
+
+@pytest.fixture
+def ids(db: SpeakerDB, ear: Ear) -> dict[str, str]:
+    """Three speakers, of whom a diarizer finds two, and somebody else; C has a name."""
+    found = added(db, given=turns((0.0, 10.0, "A"), (10.0, 20.0, "B"), (20.0, 27.0, "C")))
+    db.assign(found["C"], db.create_profile("Cem").id)
+    db.rename_speaker(found["A"], "Anna")
+    ear.turns = LESS
+    db.extraction.keep("r", silence(30.0))
+    return found
+
+
+def test_a_day_at_the_command_line(shell: Shell, db: SpeakerDB, ids: dict[str, str]) -> None:
+    out = shell.ok("rediarize", "r", "--dry-run")
+    assert "3 turns become 3" in out
+    assert "Anna" in out
+    assert "nobody takes the place of C (Cem)" in out
+    assert "refused: it stays as it is, unless `--accept-lost`" in out
+    assert "0 recordings would change, 1 would be refused" in out
+    assert "1 recording would change" in shell.ok("rediarize", "r", "--dry-run", "--accept-lost")
+    assert state_of(db) is None
+    out = shell.ok("rediarize", "r", "--num-speakers", "3", "--accept-lost", "--why", "heard badly")
+    assert out.startswith("1 recording queued to be diarized again, 0:00:30 of audio.")
+    assert "speakerdb work" in out
+    assert db.work().recordings_diarized == 1
+    out = shell.ok("assignments", "list", "r")
+    assert "heard badly" in out
+    assert "A (Anna), B, C (Cem)" in out
+    out = shell.ok("assignments", "revert", "r", "--dry-run")
+    assert "would come back" in out
+    assert ids["C"] not in said_of(db)
+    out = shell.ok("assignments", "revert", "r", "--why", "worse than before")
+    assert "comes back" in out
+    assert "is kept as set 2" in out
+    assert said_of(db)[ids["C"]][0] == "C"
+    assert "everything is as in set 1 already" in shell.ok("assignments", "revert", "r", "--to", "1")
+
+
+def test_json(shell: Shell, db: SpeakerDB, ids: dict[str, str]) -> None:
+    found = shell.json("rediarize", "r", "--dry-run")
+    (plan,) = found["plans"]
+    assert found["errors"] == []
+    assert {one["speaker"]["id"] for one in plan["mapped"]} == {ids["A"], ids["B"]}
+    assert (plan["refused"], [one["id"] for one in plan["lost"]]) == (True, [ids["C"]])
+    assert shell.json("rediarize", "r", "--accept-lost")["recordings"] == 1
+    db.work()
+    (kept,) = shell.json("assignments", "list", "r")
+    report = shell.json("assignments", "revert", "r", "--to", kept["number"])
+    assert (report["done"], report["number"]) == (True, kept["number"])
+    (named,) = [one["speaker"] for one in report["speakers"] if one["was"] == "gone"]
+    assert (named["id"], named["profile_name"]) == (ids["C"], "Cem")
+
+
+def test_what_is_refused(shell: Shell, db: SpeakerDB, ids: dict[str, str], ear: Ear) -> None:
+    assert shell.refused("rediarize")["code"] == "invalid-input"
+    assert shell.refused("rediarize", "r", "--library", "default")["code"] == "invalid-input"
+    assert shell.refused("rediarize", "nobody")["code"] == "not-found"
+    assert shell.refused("rediarize", "r", "--min-speakers", "3", "--max-speakers", "2")["code"] == "invalid-input"
+    assert shell.refused("assignments", "revert", "r")["code"] == "not-found"
+    assert shell.ok("assignments", "list", "r") == "Nothing of this recording was replaced.\n"
+    ear.error = DiarizationFailed("It gave up.")
+    code, out, err = shell.run("rediarize", "r", "--dry-run")
+    assert code == DiarizationFailed.exit_code
+    assert "r: error[diarization]: It gave up." in err
+    assert "1 failed" in out
+
+
+def test_a_library_at_the_command_line(shell: Shell, db: SpeakerDB, ids: dict[str, str]) -> None:
+    db.add(None, recording_id="new", waveform=silence(20.0))
+    out = shell.ok("rediarize", "--library", "default")
+    assert out.splitlines() == [
+        "0 recordings queued to be diarized again, 0:00:00 of audio.",
+        "note: 1 recording without a file left out",
+        "note: 1 recording left out that wait for their first diarization",
+    ]
+
+
+def post(client: TestClient, path: str, status: int = 200, **given: Any) -> Any:
+    answer = client.post(f"/v1{path}", **given)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def test_over_http(client: TestClient, db: SpeakerDB, ids: dict[str, str]) -> None:
+    plan = post(client, "/recordings/r/diarize/plan", json={"num_speakers": 3})
+    assert plan["refused"]
+    done = post(client, "/recordings/r/diarize", json={"accept_lost": True, "why": "heard badly"})
+    assert done == {"recordings": 1, "audio_seconds": 30.0, "without_sound": 0, "awaiting": 0}
+    db.work()
+    (kept,) = client.get("/v1/recordings/r/assignments").json()["items"]
+    assert (kept["why"], kept["turns"]) == ("heard badly", 3)
+    before = turns_of(db)
+    dry = post(client, "/recordings/r/assignments/revert?dry_run=true", json={})
+    assert (dry["done"], turns_of(db)) == (False, before)
+    stale = client.get("/v1/recordings/r").headers["ETag"]
+    report = post(
+        client,
+        "/recordings/r/assignments/revert",
+        json={"to": kept["number"], "why": "no"},
+        headers={"If-Match": stale},
+    )
+    assert report["done"]
+    refused = post(client, "/recordings/r/assignments/revert", 412, json={}, headers={"If-Match": stale})
+    assert refused["code"] == "version-conflict"
+    lost = post(client, "/recordings/r/assignments/revert", 422, json={})
+    assert lost["code"] == "names-unmapped"
+    assert post(client, "/recordings/r/assignments/revert", json={"accept_lost": True, "names": "then"})["done"]
+    assert post(client, "/recordings/r/assignments/revert", 404, json={"to": 999})["code"] == "not-found"
+
+
+def test_what_is_refused_over_http(client: TestClient, db: SpeakerDB, ids: dict[str, str]) -> None:
+    assert post(client, "/recordings/nobody/diarize", 404, json={})["code"] == "not-found"
+    assert (
+        post(client, "/recordings/r/diarize", 422, json={"min_speakers": 3, "max_speakers": 2})["code"]
+        == "invalid-input"
+    )
+    assert post(client, "/recordings/r/diarize", 422, json={"speakers": 2})["code"] == "invalid-input"
+    assert post(client, "/diarizations", json={"library": "default"})["without_sound"] == 1
+    assert post(client, "/diarizations", 404, json={"library": "other"})["code"] == "not-found"
+    assert db.rediarizing.sets("r") == ()
+
+
+def test_the_events_hold_what_was_lost(db: SpeakerDB, ids: dict[str, str]) -> None:
+    again(db, asked=Asked(accept_lost=True))
+    (event,) = [e for e in db.events(limit=9) if e["kind"] == "recording-diarized"]
+    assert [one["label"] for one in event["data"]["lost"]] == ["C"]

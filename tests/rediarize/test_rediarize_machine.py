@@ -6,11 +6,13 @@ restores exactly what it says; and after work every vector and every document is
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from rediarize_kit import said_of, state_of, turns_of
 
+from speakerdb.catalog import library
 from speakerdb.diarizers.asked import Asked
 from speakerdb.errors import CannotUndo, InvalidInput, NamesUnmapped, NotFound
 from speakerdb.people.splitting import Choice
@@ -91,6 +94,10 @@ class Edit:
     new: str | None
 
 
+def _scrambled(number: int) -> str:
+    return hashlib.blake2b(str(number).encode(), digest_size=16).hexdigest()
+
+
 def allowed_mappings(before: State, found: list[Stretch], cosines: Mapping[tuple[str, str], float]) -> set[Pairs]:
     """Every best one-to-one assignment, by trying all of them, without the pairs that are too unlike."""
 
@@ -129,6 +136,10 @@ class RediarizeMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory(prefix="speakerdb-rediarize-")
         self.ear = Ear()
+        self.made = pytest.MonkeyPatch()
+        ids = itertools.count()
+        # Which speaker is meant, and how alike voices are, depends on ids: they are the same whenever a run is repeated.
+        self.made.setattr(library, "uuid", SimpleNamespace(uuid4=lambda: SimpleNamespace(hex=_scrambled(next(ids)))))
         self.db = SpeakerDB.open(
             fake_settings(Path(self.folder.name)), executor=FakeExecutor(listen=lambda task: self.ear(task))
         )
@@ -139,6 +150,7 @@ class RediarizeMachine(RuleBasedStateMachine):
         self.names = itertools.count()
 
     def teardown(self) -> None:
+        self.made.undo()
         self.db.close()
         self.folder.cleanup()
 

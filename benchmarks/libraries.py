@@ -102,7 +102,13 @@ def _add(db: SpeakerDB, count: int, made: FloatArray | None) -> list[str]:
         state = (
             {"state": "queued", "attempts": 0} if made is None else {"state": "done", "attempts": 1, "done_version": 1}
         )
-        common = {"task": "extract", "generation": GENERATION, "reason": "new", "priority": 0, "updated_at": now} | state
+        common = {
+            "task": "extract",
+            "generation": GENERATION,
+            "reason": "new",
+            "priority": 0,
+            "updated_at": now,
+        } | state
         tx.execute(sa.insert(schema.work_items), [common | {"recording_id": each} for each in recordings])
         if made is not None:
             recipe = db.generations[GENERATION].recipe.digest

@@ -257,6 +257,7 @@ class _Meter:
             active = journal.active(tx, SERVING_ALIAS)
             live = journal.live_generations(tx)
             shown = active.target if active is not None and active.target in live else None
+            to_diarize = work.to_diarize(tx)
             progress = work.progress(tx, shown) if shown else _together([work.progress(tx, name) for name in live])
         cost = time.monotonic() - begun
         self._next = time.monotonic() + max(EVENT_SECONDS, cost / COUNTING_SHARE)
@@ -266,7 +267,8 @@ class _Meter:
             self._already = progress.audio_seconds_done
         audio = progress.audio_seconds_done - self._already
         eta, current = self._eta(progress, audio), tuple(self._current)
-        self._on_event(WorkEvent(progress, current, self.elapsed, audio, eta, " ".join(told), self._work))
+        event = WorkEvent(progress, current, self.elapsed, audio, eta, " ".join(told), self._work, to_diarize)
+        self._on_event(event)
 
     def _eta(self, progress: Progress, audio: float) -> tuple[float, float] | None:
         left = progress.audio_seconds_total - progress.audio_seconds_done

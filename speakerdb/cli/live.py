@@ -137,6 +137,8 @@ class LiveView:
             f"{clock(progress.audio_seconds_done)} of {clock(progress.audio_seconds_total)}",
         )
         lines: list[RenderableType] = [bars]
+        if event.to_diarize:
+            lines.append(Text(f"{plural(event.to_diarize, 'recording')} to diarize"))
         lines += [
             Text(f"now: {current_text(c)}", no_wrap=True, overflow="ellipsis") for c in event.current[:SHOWN_RECORDINGS]
         ]
@@ -246,10 +248,14 @@ def _audio_left(progress: Progress) -> float:
 def _line(event: WorkEvent, rate: _Rate, elapsed: float) -> str:
     """A whole event in one line."""
     progress = event.progress
-    parts = [
-        f"{progress.recordings_done:,}/{progress.recordings_total:,} recordings",
-        f"{clock(progress.audio_seconds_done)} of {clock(progress.audio_seconds_total)} audio",
-        rate.text(event),
+    parts = [f"{event.to_diarize:,} to diarize"] if event.to_diarize else []
+    if progress.recordings_total or not event.to_diarize:
+        parts += [
+            f"{progress.recordings_done:,}/{progress.recordings_total:,} recordings",
+            f"{clock(progress.audio_seconds_done)} of {clock(progress.audio_seconds_total)} audio",
+            rate.text(event),
+        ]
+    parts += [
         f"elapsed {clock(elapsed)}{rate.left(event)}",
     ]
     if event.work.total_time:

@@ -175,6 +175,8 @@ class WorkEvent:
     """Something a person should read once (a fall-back to the CPU, a worker that died)."""
     work: Work = field(default_factory=Work)
     """What passed through workers in this run."""
+    to_diarize: int = 0
+    """Recordings that wait for their turns, or whose turns are being found: `progress` does not count them yet."""
 
 
 OnWork = Callable[[WorkEvent], None]

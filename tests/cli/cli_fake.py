@@ -200,13 +200,17 @@ class FakeDB:
             self.during_work()
         return replace(self.report, stopped="stopped") if stop() else self.report
 
-    def start_migration(self, target: str, *, force: bool = False, checked: Any = None) -> r.MigrationView:
+    def start_migration(
+        self, target: str, *, force: bool = False, checked: Any = None, rediarize: bool = False
+    ) -> r.MigrationView:
         assert checked is self.ready, "the pre-flight is made once"
+        assert not rediarize
         self._asked("start_migration", target, force=force)
         self.current = MIGRATION
         return MIGRATION
 
-    def preflight(self, target: str) -> r.Preflight:
+    def preflight(self, target: str, *, rediarize: bool = False) -> r.Preflight:
+        assert not rediarize
         self._asked("preflight", target)
         return self.ready
 

@@ -62,7 +62,8 @@ VERBS = {name: command for name, command in COMMANDS.items() if not getattr(comm
 
 
 def _options(command: Any) -> set[str]:
-    return {name for parameter in command.params if parameter.param_type_name == "option" for name in parameter.opts}
+    options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    return {name for option in options for name in (*option.opts, *option.secondary_opts)}
 
 
 # All of it

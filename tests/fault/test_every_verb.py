@@ -65,6 +65,7 @@ class Day:
         yield "work", nothing, 0
         yield "diarize", self._given_turns, 0
         yield "diarize evaluate", lambda: [self.media / "talk01.rttm", self.cli.folder / "turns" / "talk01.rttm"], 0
+        yield "assignments list", lambda: [self.recording("talk00")], 0
         yield "label", self._transcript, 0
         yield "transcripts list", nothing, 0
         yield "transcripts show", lambda: [self.recording("talk00")], 0
@@ -153,6 +154,8 @@ class Day:
 
 
 ELSEWHERE = {
+    "assignments revert": "tests/rediarize, of a recording that was diarized again",
+    "rediarize": "tests/rediarize, with a diarizer by hand",
     "demo": "tests/cli/test_demo.py and test_demo_acceptance.py",
     "doctor": "tests/doctor",
     "index import": "tests/adoption, of an index whose database was lost",

@@ -144,9 +144,10 @@ def test_words_a_minute_are_of_recordings_with_a_transcript(catalog: Catalog, st
     from speakerdb.catalog import transcripts
 
     said = tuple(Word(f"w{n}", n * 0.5, n * 0.5 + 0.4) for n in range(16))
+    told = transcripts.pack(Transcript((Segment(0.0, 8.0, "…", said),)))
     ids = [add(catalog, name, TURNS) for name in ("told", "untold")]
     with catalog.change() as tx:
-        transcripts.write(tx, "told", Transcript((Segment(0.0, 8.0, "…", said),)), "me", catalog.now())
+        transcripts.write(tx, "told", told, "me", catalog.now())
     unmeasured = statistics.speaker(ids[0]["A"]).talk
     for name, labels in zip(("told", "untold"), ids, strict=True):
         measure(catalog, name, by_id(TURNS, labels))

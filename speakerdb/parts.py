@@ -181,5 +181,5 @@ def build(
         live=live,
         preferences=preferences,
         transcripts=Transcripts(catalog, who=who),
-        rediarizing=Rediarizing(catalog, executor, extraction, who=who),
+        rediarizing=Rediarizing(catalog, extraction, executor=lambda: make_executor(settings.executor), who=who),
     )

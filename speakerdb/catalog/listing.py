@@ -9,10 +9,12 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
+from speakerdb.catalog import diarizations
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.schema import migrations, recordings, speakers, turns
 from speakerdb.reports import RecordingView
 from speakerdb.reports.recordings import MigrationSummary, RecordingDetails, RecordingTurn
+from speakerdb.reports.rediarizing import FoundBy
 
 Place: TypeAlias = tuple[Any, ...]
 
@@ -44,10 +46,14 @@ def details(tx: Transaction, view: RecordingView) -> RecordingDetails:
     ).where(recordings.c.id == view.id)
     row = tx.execute(query).one()
     labels = sa.select(speakers.c.label, speakers.c.id).where(speakers.c.recording_id == view.id)
+    known = diarizations.find(tx, view.id)
+    found_by = None
+    if known is not None and known.content_version == view.content_version:
+        found_by = FoundBy(known.diarizer, known.made_at, known.options, known.notices)
     return RecordingDetails(
         view.id, view.library, view.path, view.seconds, view.turns, view.speakers, view.content_version,
         row.recorded_at, row.created_at, row.updated_at, row.media_size,
-        {each.label: each.id for each in tx.execute(labels.order_by(speakers.c.label))},
+        {each.label: each.id for each in tx.execute(labels.order_by(speakers.c.label))}, found_by,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from speakerdb.core.turns import AWAITED
 from speakerdb.diarizers.asked import Asked
 from speakerdb.diarizers.port import DiarizationProgress
 from speakerdb.errors import Conflict, InvalidInput, MediaMissing, NeedsTurns, SpeakerDBError, WorkerTimeout
-from speakerdb.executors import Executor, Interrupted, Overdue
+from speakerdb.executors import Executor, Overdue
 from speakerdb.extraction import storing_turns
 from speakerdb.extraction.diarize import diarize
 from speakerdb.extraction.drain import Extraction
@@ -37,7 +37,7 @@ from speakerdb.reports.rediarizing import (
     RevertReport,
 )
 
-OnProgress = Callable[[DiarizationProgress], None]
+OnProgress = Callable[[str, DiarizationProgress], None]
 NAMED_IN_EVENTS = 1000
 """Recordings of one request that get an event of their own; more of them share one."""
 
@@ -45,7 +45,8 @@ NAMED_IN_EVENTS = 1000
 class Rediarizing:
     """Turns are found again, and the people in them stay who they are."""
 
-    def __init__(self, catalog: Catalog, executor: Executor, extraction: Extraction, *, who: str) -> None:
+    def __init__(self, catalog: Catalog, extraction: Extraction, *, executor: Callable[[], Executor], who: str) -> None:
+        """`executor` makes one for looking: that of the queue is ended whenever nothing is in the queue."""
         self._catalog = catalog
         self._executor = executor
         self._extraction = extraction
@@ -92,17 +93,42 @@ class Rediarizing:
 
     # Looked at first
 
-    def look(self, recording_id: str, asked: Asked, *, on_progress: OnProgress | None = None) -> RediarizePlan:
-        """Diarize a recording (by its full id) now, and say what storing that would change. Nothing is written.
+    def looks(
+        self, ids: Sequence[str], asked: Asked, on_progress: OnProgress = lambda *_: None
+    ) -> Iterator[RediarizePlan | tuple[str, SpeakerDBError]]:
+        """Diarize recordings (by their full ids) now, one after the other, and say what storing that would change. Nothing is
+        written.
 
-        Raises what diarizing raises, and `Conflict` where the recording changed meanwhile.
+        What is wrong with a recording stops none of the others; what is wrong with the run is raised.
         """
+        executor = self._executor()
+        try:
+            for id in ids:
+                try:
+                    yield self._look(executor, id, asked, partial(on_progress, id))
+                except SpeakerDBError as error:
+                    if error.scope == "run":
+                        raise
+                    yield id, error
+        finally:
+            executor.close()
+
+    def look(self, recording_id: str, asked: Asked) -> RediarizePlan:
+        """The same of one recording. Raises what diarizing raises, and `Conflict` where the recording changed meanwhile."""
+        (found,) = self.looks([recording_id], asked)
+        if isinstance(found, tuple):
+            raise found[1]
+        return found
+
+    def _look(
+        self, executor: Executor, recording_id: str, asked: Asked, on_told: Callable[[DiarizationProgress], None]
+    ) -> RediarizePlan:
         with self._catalog.read() as tx:
             before = storing_turns.read(tx, recording_id)
         if before is None:
             raise Conflict(f"The recording {recording_id!r} was removed.", hint="See `speakerdb recordings list`.")
         task = self._extraction.diarize_task(before.row, before.turns, asked)
-        result = self._heard(task, on_progress)
+        result = self._heard(executor, task, on_told)
         with self._catalog.read() as tx:
             now = storing_turns.read(tx, recording_id)
             if now is None or now.row.content_version != task.content_version:
@@ -112,42 +138,19 @@ class Rediarizing:
             planned = storing_turns.plan(tx, now, task, result)
             return _plan_report(tx, now, planned, result, accepted=asked.accept_lost)
 
-    def looks(
-        self,
-        ids: Sequence[str],
-        asked: Asked,
-        on_progress: Callable[[str, DiarizationProgress], None] = lambda *_: None,
-    ) -> Iterator[RediarizePlan | tuple[str, SpeakerDBError]]:
-        """`look` at one after the other. What is wrong with a recording stops none of the others; what is wrong with the run
-        is raised."""
-        for id in ids:
-            try:
-                yield self.look(id, asked, on_progress=partial(on_progress, id))
-            except SpeakerDBError as error:
-                if error.scope == "run":
-                    raise
-                yield id, error
-
-    def _heard(self, task: DiarizeTask, on_progress: OnProgress | None) -> Diarized:
-        """What a worker of its own finds. It may be ended for another one's sake, and is given again then."""
-        while True:
-            future = self._executor.submit(
-                diarize, task, timeout=self._extraction.patience(task), alone=True, on_told=on_progress
-            )
-            error = future.exception()
-            if isinstance(error, Interrupted):
-                continue
-            if isinstance(error, Overdue):
-                raise WorkerTimeout(
-                    f"it took more than {self._extraction.patience(task):g} s and was ended."
-                ) from error
-            if isinstance(error, BrokenExecutor):
-                raise lost(error, "") from error
-            found = checked(task, future)
-            if isinstance(found, SpeakerDBError):
-                raise found
-            assert isinstance(found, Diarized)
-            return found
+    def _heard(self, executor: Executor, task: DiarizeTask, on_told: Callable[[DiarizationProgress], None]) -> Diarized:
+        patience = self._extraction.patience(task)
+        future = executor.submit(diarize, task, timeout=patience, on_told=on_told)
+        error = future.exception()
+        if isinstance(error, Overdue):
+            raise WorkerTimeout(f"it took more than {patience:g} s and was ended.") from error
+        if isinstance(error, BrokenExecutor):
+            raise lost(error, "") from error
+        found = checked(task, future)
+        if isinstance(found, SpeakerDBError):
+            raise found
+        assert isinstance(found, Diarized)
+        return found
 
     # What was there before
 

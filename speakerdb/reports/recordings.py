@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from speakerdb.reports import RecordingView
+from speakerdb.reports.rediarizing import FoundBy
 
 Item = TypeVar("Item")
 
@@ -31,6 +32,8 @@ class RecordingDetails(RecordingView):
     """Bytes of its file; None where the sound was given in memory."""
     labels: Mapping[str, str]
     """Its speakers' ids by the label that its turns name them with."""
+    found_by: FoundBy | None = None
+    """How its turns were found; None where they came with it, or a person changed them since."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,5 +151,5 @@ class FoundBy:
     diarizer: str
     at: int
     asked: Mapping[str, Any] = field(default_factory=dict)
-    """What the diarizer was told: numbers of speakers, channels."""
+    """What was asked for: numbers of speakers, channels, and whether named speakers may go."""
     notices: tuple[str, ...] = ()

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rediarize_kit import by_hand
 from starlette.testclient import TestClient
 
 from speakerdb.api.app import create_app
 from speakerdb.cli import session
 from speakerdb.cli.main import main
 from speakerdb.service import SpeakerDB
-from speakerdb.testing.factories import FakeExecutor, fake_settings
 from tests.listen.conftest import Ear
 from tests.on_postgres import spare_databases
 
@@ -40,14 +40,14 @@ def ear() -> Ear:
 @pytest.fixture
 def both(tmp_path: Path, ear: Ear, catalogs: None) -> Iterator[SpeakerDB]:
     """A library on either kind of database."""
-    with SpeakerDB.open(fake_settings(tmp_path / "library"), executor=FakeExecutor(listen=ear)) as opened:
+    with by_hand(tmp_path / "library", ear) as opened:
         yield opened
 
 
 @pytest.fixture
 def db(tmp_path: Path, ear: Ear) -> Iterator[SpeakerDB]:
     """The same in files."""
-    with SpeakerDB.open(fake_settings(tmp_path / "library"), executor=FakeExecutor(listen=ear)) as opened:
+    with by_hand(tmp_path / "library", ear) as opened:
         yield opened
 
 

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 from speakerdb.catalog import activity, library, work
 from speakerdb.diarizers.asked import NOTHING_ASKED, Asked
 from speakerdb.reports import WorkReport
 from speakerdb.service import SpeakerDB
-from speakerdb.testing.factories import silence
+from speakerdb.testing.factories import FakeExecutor, fake_settings, silence
 from speakerdb.types import Turn
+from tests.listen.conftest import Ear
 
 SECONDS = 30.0
+
+
+def by_hand(folder: Path, ear: Ear, **more: Any) -> SpeakerDB:
+    """A library whose diarizer is by hand, for what is queued and for what is looked at."""
+    executor = FakeExecutor(listen=lambda task: ear(task))
+    db = SpeakerDB.open(fake_settings(folder), executor=executor, **more)
+    db.rediarizing._executor = lambda: executor
+    return db
 
 
 def turns(*stretches: tuple[float, float, str]) -> tuple[Turn, ...]:

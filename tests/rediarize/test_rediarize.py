@@ -26,9 +26,8 @@ from speakerdb.errors import (
     WorkerDied,
     WorkerTimeout,
 )
-from speakerdb.executors import Interrupted, Overdue, WorkerLost
+from speakerdb.executors import Overdue, WorkerLost
 from speakerdb.extraction.task import Diarized, DiarizeTask
-from speakerdb.reports.rediarizing import RediarizePlan
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import silence, two_voices
 from tests.audio_files import write
@@ -221,21 +220,6 @@ def test_a_worker_that_ends_is_one_recording_s_fault(
     found = list(db.rediarizing.looks(["r", "other"], Asked()))
     assert [one[0] for one in found if isinstance(one, tuple)] == ["r", "other"]
     assert all(isinstance(one, tuple) and isinstance(one[1], told) for one in found)
-
-
-def test_a_worker_that_is_ended_for_another_one_s_sake_is_asked_again(db: SpeakerDB, ear: Ear) -> None:
-    ear.turns = SHIFTED
-    added(db)
-    hear = ear.hear
-
-    def once(task: DiarizeTask) -> Diarized:
-        ear.hear = hear  # type: ignore[method-assign]
-        raise Interrupted("for another one's sake")
-
-    ear.hear = once  # type: ignore[method-assign]
-    db.extraction.keep("r", silence(30.0))
-    (found,) = db.rediarizing.looks(["r"], Asked())
-    assert isinstance(found, RediarizePlan)
 
 
 def test_a_diarizer_that_cannot_be_used_ends_the_look(db: SpeakerDB, ear: Ear) -> None:

@@ -106,6 +106,8 @@ def test_over_http(client: TestClient, db: SpeakerDB, ids: dict[str, str]) -> No
     done = post(client, "/recordings/r/diarize", json={"accept_lost": True, "why": "heard badly"})
     assert done == {"recordings": 1, "audio_seconds": 30.0, "without_sound": 0, "awaiting": 0}
     db.work()
+    found_by = client.get("/v1/recordings/r").json()["found_by"]
+    assert (found_by["diarizer"], found_by["asked"]) == ("by hand", {"accept_lost": True})
     (kept,) = client.get("/v1/recordings/r/assignments").json()["items"]
     assert (kept["why"], kept["turns"]) == ("heard badly", 3)
     before = turns_of(db)

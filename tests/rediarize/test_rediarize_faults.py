@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from hypothesis import settings
-from rediarize_kit import SECONDS, added, again, are_searchable, said_of, state_of, turns, turns_of
+from rediarize_kit import SECONDS, added, again, are_searchable, by_hand, said_of, state_of, turns, turns_of
 
 from speakerdb.catalog.database import Database, Transaction
 from speakerdb.diarizers.asked import Asked
 from speakerdb.service import SpeakerDB
 from speakerdb.testing import invariants
-from speakerdb.testing.factories import FakeExecutor, fake_settings, silence
+from speakerdb.testing.factories import silence
 from speakerdb.testing.faults import SimulatedCrash
 from tests.listen.conftest import Ear
 
@@ -72,7 +72,7 @@ class Later:
 
 
 def opened(folder: Path, clock: Later, ear: Ear) -> SpeakerDB:
-    return SpeakerDB.open(fake_settings(folder), executor=FakeExecutor(listen=ear), clock=clock)
+    return by_hand(folder, ear, clock=clock)
 
 
 def filled(folder: Path, clock: Later, ear: Ear) -> SpeakerDB:

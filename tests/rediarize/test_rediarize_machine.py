@@ -20,15 +20,14 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from rediarize_kit import said_of, state_of, turns_of
+from rediarize_kit import by_hand, said_of, state_of, turns_of
 
 from speakerdb.catalog import library
 from speakerdb.diarizers.asked import Asked
 from speakerdb.errors import CannotUndo, InvalidInput, NamesUnmapped, NotFound
 from speakerdb.people.splitting import Choice
-from speakerdb.service import SpeakerDB
 from speakerdb.testing import invariants
-from speakerdb.testing.factories import FakeExecutor, fake_settings, fake_vector, silence
+from speakerdb.testing.factories import fake_vector, silence
 from speakerdb.types import Turn
 from tests.listen.conftest import Ear
 
@@ -140,9 +139,7 @@ class RediarizeMachine(RuleBasedStateMachine):
         ids = itertools.count()
         # Which speaker is meant, and how alike voices are, depends on ids: they are the same whenever a run is repeated.
         self.made.setattr(library, "uuid", SimpleNamespace(uuid4=lambda: SimpleNamespace(hex=_scrambled(next(ids)))))
-        self.db = SpeakerDB.open(
-            fake_settings(Path(self.folder.name)), executor=FakeExecutor(listen=lambda task: self.ear(task))
-        )
+        self.db = by_hand(Path(self.folder.name), self.ear)
         self.model: dict[str, Recording] = {}
         self.profiles: dict[str, str | None] = {}
         """Where each was merged into; deleted ones are left out."""

@@ -74,12 +74,12 @@ def store_turns(
             speakers=len(ids), mapped=len(planned.remapping.pairs), lost=told, gone=gone,
             diarizer=result.found.diarizer,
         )  # fmt: skip
-    if task.measure and turns:
-        own = [replace(turn, speaker=ids[turn.speaker]) for turn in turns]
-        talk.write(tx, row.id, version, own, scores=result.found.overlap_scores, now=now)
     floor = tuple(Turn(turn.start, turn.end, ids[turn.speaker]) for turn in planned.exclusive)
     found = DiarizationRow(row.id, version, result.found.diarizer, asked.as_dict(), result.found.notices, floor, now)
     diarizations.write(tx, found)
+    if task.measure and turns:
+        own = [replace(turn, speaker=ids[turn.speaker]) for turn in turns]
+        talk.write(tx, row.id, version, own, scores=result.found.overlap_scores, now=now)
     return True
 
 

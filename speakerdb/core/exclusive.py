@@ -22,7 +22,8 @@ def exclusive(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     for mine in joined(turns).values():
         for turn in mine:
             at = turn.start
-            for overlap in both[bisect_left(ends, turn.start) :]:
+            for number in range(bisect_left(ends, turn.start), len(both)):
+                overlap = both[number]
                 if overlap.start >= turn.end:
                     break
                 if turn.speaker in overlap.speakers[1:] and overlap.end > at:

@@ -11,6 +11,7 @@ A pair under `LEAST_SCORE` is no pair, whatever the sum: it is listed as not map
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -63,18 +64,20 @@ def remap(
     olds, news = sorted({*theirs, *(old_voices or {})}), sorted(ours)
     if not olds or not news:
         return Remapping((), tuple(olds), tuple(news))
+    shared = _shared(theirs, ours)
+    long = {speaker: _seconds(told) for speaker, told in theirs.items()}
+    longs = {speaker: _seconds(told) for speaker, told in ours.items()}
     scores = np.zeros((len(olds), len(news)))
     details: dict[tuple[int, int], tuple[float, float | None]] = {}
     for row, before in enumerate(olds):
         for column, after in enumerate(news):
-            told = theirs.get(before, [])
-            shared = _shared(told, ours[after])
-            time = [shared / min(_seconds(told), _seconds(ours[after]))] if told else []
+            both = shared.get((before, after), 0.0)
+            time = [both / min(long[before], longs[after])] if before in theirs else []
             cosine = _cosine((old_voices or {}).get(before), (new_voices or {}).get(after))
             voice = None if cosine is None else (cosine - VOICE_NOTHING) / (VOICE_SAME - VOICE_NOTHING)
             known = time if voice is None else [*time, min(1.0, max(0.0, voice))]
             scores[row, column] = sum(known) / len(known) if known else 0.0
-            details[row, column] = shared, cosine
+            details[row, column] = both, cosine
     from scipy.optimize import linear_sum_assignment  # half a second and 40 MB, which most processes never need
 
     pairs = [
@@ -95,16 +98,28 @@ def _seconds(stretches: Sequence[tuple[float, float]]) -> float:
     return sum(end - start for start, end in stretches)
 
 
-def _shared(one: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]]) -> float:
-    """Seconds that two ordered sets of stretches have in common."""
-    total, i, j = 0.0, 0, 0
-    while i < len(one) and j < len(other):
-        total += max(0.0, min(one[i][1], other[j][1]) - max(one[i][0], other[j][0]))
-        if one[i][1] <= other[j][1]:
-            i += 1
-        else:
-            j += 1
-    return total
+def _shared(
+    old: Mapping[str, Sequence[tuple[float, float]]], new: Mapping[str, Sequence[tuple[float, float]]]
+) -> dict[tuple[str, str], float]:
+    """Seconds in which an old speaker and a new one both talk, where there are any. As much work as there are stretches that
+    meet, not as there are pairs of speakers."""
+    events = sorted(
+        (start, side, speaker, end)
+        for side, told in enumerate((old, new))
+        for speaker, stretches in told.items()
+        for start, end in stretches
+    )
+    shared: dict[tuple[str, str], float] = defaultdict(float)
+    talking: tuple[dict[str, float], dict[str, float]] = ({}, {})
+    """Until when, by speaker, of either side."""
+    for start, side, speaker, end in events:
+        others = talking[1 - side]
+        for other in [each for each, until in others.items() if until <= start]:
+            del others[other]
+        for other, until in others.items():
+            shared[(other, speaker) if side else (speaker, other)] += min(end, until) - start
+        talking[side][speaker] = end
+    return shared
 
 
 def _cosine(one: FloatArray | None, other: FloatArray | None) -> float | None:

@@ -9,10 +9,10 @@ Pure functions; O(n log n) for n turns.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from speakerdb.core.turns import in_time
 from speakerdb.types import Turn
@@ -71,20 +71,20 @@ def talk(turns: Sequence[Turn]) -> tuple[Talk, ...]:
 
 def interruptions(turns: Sequence[Turn]) -> tuple[Interruption, ...]:
     """Every interruption, in order of time."""
-    own = joined(turns)
-    starts = {speaker: [turn.start for turn in mine] for speaker, mine in own.items()}
     found = []
-    for by, mine in own.items():
-        for turn in mine:
-            holding = []
-            for other, theirs in own.items():
-                at = bisect_right(starts[other], turn.start) - 1
-                if other != by and at >= 0 and theirs[at].end > turn.start:
-                    holding.append(theirs[at])
-            if len(holding) == 1:
-                (floor,) = holding
-                if turn.start - floor.start >= FLOOR_SECONDS and turn.end > floor.end:
-                    found.append(Interruption(turn.start, by, floor.speaker))
+    talking: dict[str, Turn] = {}
+    every = sorted((turn for mine in joined(turns).values() for turn in mine), key=in_time)
+    for start, beginning in groupby(every, key=lambda turn: turn.start):
+        for speaker in [each for each, turn in talking.items() if turn.end <= start]:
+            del talking[speaker]
+        came = list(beginning)
+        talking |= {turn.speaker: turn for turn in came}
+        if len(talking) != 2:
+            continue
+        for turn in came:
+            (floor,) = (other for speaker, other in talking.items() if speaker != turn.speaker)
+            if start - floor.start >= FLOOR_SECONDS and turn.end > floor.end:
+                found.append(Interruption(start, turn.speaker, floor.speaker))
     return tuple(sorted(found, key=lambda each: (each.at, each.by)))
 
 

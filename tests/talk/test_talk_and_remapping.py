@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speakerdb.core.exclusive import exclusive
 from speakerdb.core.remapping import LEAST_SCORE, remap
-from speakerdb.core.talk import interruptions, talk
+from speakerdb.core.talk import FLOOR_SECONDS, interruptions, joined, talk
 from speakerdb.types import Turn
 
 turns = st.lists(
@@ -43,6 +44,31 @@ def test_who_comes_in_and_keeps_the_floor_interrupts() -> None:
     assert interruptions([floor, Turn(0.5, 8, "B")]) == (), "both began at once"
     assert interruptions([floor, Turn(5, 8, "B")]) == (), "after each other"
     assert interruptions([floor, Turn(0, 5, "C"), Turn(4, 8, "B")]) == (), "nobody had the floor alone"
+
+
+@given(turns)
+def test_interruptions_are_those_that_their_words_say(turns: list[Turn]) -> None:
+    """Turn by turn against every other one, as the module's text defines it."""
+    whole = [turn for mine in joined(turns).values() for turn in mine]
+    expected = []
+    for turn in whole:
+        floor = [each for each in whole if each.speaker != turn.speaker and each.start <= turn.start < each.end]
+        if len(floor) == 1 and turn.start - floor[0].start >= FLOOR_SECONDS and turn.end > floor[0].end:
+            expected.append((turn.start, turn.speaker, floor[0].speaker))
+    assert [(each.at, each.by, each.of) for each in interruptions(turns)] == sorted(expected)
+
+
+def test_a_recording_of_the_most_turns_and_speakers_does_not_hang() -> None:
+    """What is allowed takes its seconds: where work grew with turns times speakers, it took more than this suite's limit."""
+    many = [Turn(n / 4, n / 4 + 0.5, f"S{n * 7919 % 10_000:05}") for n in range(50_000)]
+    found = talk(many)
+    assert len(found) == 10_000
+    assert {row.turns for row in found} == {5}
+    assert exclusive(many)[-1].end == many[-1].end
+    few = [Turn(turn.start, turn.end, turn.speaker) for turn in many if turn.speaker < "S00100"]
+    mapped = remap(many, few)
+    assert len(mapped.pairs) == 100
+    assert len(mapped.lost) == 9_900
 
 
 @given(turns, st.permutations("WXYZ"))

@@ -137,6 +137,10 @@ def test_who_was_named_since_does_not_go_unasked(both: SpeakerDB, ear: Ear) -> N
     again(db)
     (new,) = [id for id, (label, _, _) in said_of(db).items() if label == "S2"]
     db.rename_speaker(new, "Dora")
+    dora = db.create_profile("Dora").id
+    db.assign(new, dora)
+    db.work()
+    assert are_searchable(db, "v3", [new, dora])
     before = said_of(db)
     with pytest.raises(NamesUnmapped, match="S2"):
         db.rediarizing.revert("r")
@@ -145,10 +149,12 @@ def test_who_was_named_since_does_not_go_unasked(both: SpeakerDB, ear: Ear) -> N
     report = db.rediarizing.revert("r", accept_lost=True)
     assert [(one.id, one.name) for one in report.gone] == [(new, "Dora")]
     worked(db)
+    for id in (new, dora):
+        assert not are_searchable(db, "v3", [id])
     db.rediarizing.revert("r")
     worked(db)
     assert said_of(db) == before
-    assert are_searchable(db, "v3", [new])
+    assert are_searchable(db, "v3", [new, dora])
 
 
 def test_a_profile_that_was_merged_or_deleted_since(both: SpeakerDB, ear: Ear) -> None:

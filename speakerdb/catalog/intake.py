@@ -13,7 +13,7 @@ from speakerdb.catalog import library
 from speakerdb.catalog.database import Transaction, parts
 from speakerdb.catalog.library import RecordingRow
 from speakerdb.catalog.schema import events, profiles, recordings, speakers, work_items
-from speakerdb.catalog.work import LANE
+from speakerdb.catalog.work import DIARIZE, LANE
 from speakerdb.core.turns import turns_digest
 from speakerdb.types import Fingerprint
 
@@ -43,6 +43,10 @@ _voices = sa.select(
 ).where(speakers.c.recording_id.in_(_ids))
 _stuck = sa.select(work_items.c.recording_id, LANE, work_items.c.state).where(
     work_items.c.recording_id.in_(_ids), work_items.c.state.in_(("failed", "waived"))
+)
+
+_asked = sa.select(work_items.c.recording_id, work_items.c.options).where(
+    work_items.c.recording_id.in_(_ids), work_items.c.task == DIARIZE
 )
 
 
@@ -77,6 +81,11 @@ def stuck(tx: Transaction, ids: Sequence[str], *, waived: bool) -> dict[str, lis
         if waived or state == "failed":
             found.setdefault(recording, []).append(generation)
     return found
+
+
+def asked(tx: Transaction, ids: Sequence[str]) -> dict[str, str | None]:
+    """What was asked of the diarization of recordings, as JSON, where one was queued, whatever came of it."""
+    return {row.recording_id: row.options for row in tx.execute(_asked, {"ids": list(ids)})} if ids else {}
 
 
 def touched(tx: Transaction, speaker_ids: Sequence[str]) -> set[tuple[str, str]]:

@@ -13,6 +13,7 @@ from speakerdb.errors import (
     ModelUnavailable,
     NamesUnmapped,
     SpeakerDBError,
+    TooFewVoices,
 )
 from speakerdb.reports.live import Halt
 from speakerdb.reports.seeing import ErrorGroup, LeaseView, Problem, Waiting
@@ -106,6 +107,8 @@ def retry_command(code: str, recording_id: str = "RECORDING") -> str:
     """Queue all recordings that failed with a code again. Where a person must look first, at one of them, what shows it."""
     if code == NamesUnmapped.code:
         return f"speakerdb rediarize {recording_id} --dry-run"
+    if code == TooFewVoices.code:
+        return f"speakerdb rediarize {recording_id}"  # with no number: the same number would fail again
     return f"speakerdb migrate retry --code {code}"
 
 

@@ -18,6 +18,7 @@ from speakerdb.catalog.database import Transaction, savepoint
 from speakerdb.catalog.intake import Voice
 from speakerdb.catalog.library import RecordingRow
 from speakerdb.core.turns import AWAITED
+from speakerdb.diarizers.asked import Asked
 from speakerdb.errors import DuplicateEntry, InvalidInput, NotFound, SpeakerDBError
 from speakerdb.ingest.entries import Ready, Refused, Said
 from speakerdb.reports import AddOutcome, AddReport
@@ -94,6 +95,8 @@ class PartWriter:
         self._known = intake.known_recordings(self._tx, list(ids))
         self._voices = intake.voices(self._tx, list(self._known))
         self._stuck = intake.stuck(self._tx, list(self._known), waived=self._single)
+        awaiting = [row.id for row in self._known.values() if row.turns_digest == AWAITED]
+        self._asked = {id: Asked.from_json(said) for id, said in intake.asked(self._tx, awaiting).items()}
 
     def write_all(self, part: Sequence[Ready | Refused]) -> list[Written | Refused]:
         """Each recording alone: what is wrong with one is its own. A `BackendError` takes the whole transaction with it."""
@@ -190,11 +193,30 @@ class PartWriter:
         self._say(plan, before, written)
         if plan.outcome is AddOutcome.UNCHANGED:
             # Whoever adds it again has mended what was wrong with it.
-            for generation in self._stuck.get(plan.row.id, ()):
+            for lane in self._stuck.get(plan.row.id, ()):
+                if lane == work.DIARIZE:
+                    continue
                 written.retried = True
                 if not self._dry_run:
-                    work.retry(self._tx, self._now, work.Chosen(generation=generation, recordings=[plan.row.id]))
+                    work.retry(self._tx, self._now, work.Chosen(generation=lane, recordings=[plan.row.id]))
+            self._ask_again(plan, written)
         return written
+
+    def _ask_again(self, plan: Plan, written: Written) -> None:
+        """Have a recording whose turns nobody knows yet diarized as the entry says now, where that failed, or was to be done
+        otherwise. One that has turns is not diarized again because its file is given again."""
+        if plan.row.turns_digest != AWAITED:
+            return
+        failed = work.DIARIZE in self._stuck.get(plan.row.id, ())
+        stands, wanted = self._asked.get(plan.row.id), plan.ready.given.asked
+        # A folder that is brought in again says nothing of numbers that a person gave for one of its files.
+        asked = wanted if wanted.as_dict() or (failed and self._single) else stands or wanted
+        if failed or (stands is not None and asked.as_dict() != stands.as_dict()):
+            written.retried = failed
+            written.to_diarize = True
+            written.report = replace(written.report, to_diarize=True)
+            if not self._dry_run:
+                work.ask_for_turns(self._tx, [plan.row.id], "new", self._now, asked.to_json())
 
     def _refuse_lost_voices(self, recording: str, ready: Ready) -> None:
         """`InvalidInput` where turns for an imported recording do not name all its voices: they, and what is known of them,

@@ -16,7 +16,7 @@ from speakerdb.catalog.adopting import NO_TURNS
 from speakerdb.core.turns import AWAITED, NOBODY
 from speakerdb.diarizers.asked import Asked
 from speakerdb.diarizers.port import DiarizationProgress, Hints
-from speakerdb.errors import DiarizationFailed, DiarizerRefused, ModelUnavailable
+from speakerdb.errors import DiarizationFailed, DiarizerRefused, ModelUnavailable, TooFewVoices
 from speakerdb.executors import InlineExecutor
 from speakerdb.executors.telling import tell
 from speakerdb.extraction.outcomes import Parcel
@@ -102,6 +102,37 @@ def test_what_fails_is_told_and_tried_again(open_db: OpenDB, ear: Ear) -> None:
     ear.error = None
     assert db.retry() == 1
     assert db.work().recordings_diarized == 1
+
+
+def test_adding_it_again_says_how_it_is_to_be_diarized(open_db: OpenDB, ear: Ear, tmp_path: Path) -> None:
+    db = open_db()
+    file = write(tmp_path / "a.wav", np.zeros(320_000), 16_000, codec="pcm_s16le")
+    db.add(file, recording_id="r", asked=Asked(Hints(num_speakers=99)))
+    again = db.add(file, recording_id="r", asked=Asked(Hints(num_speakers=2)))
+    assert (again.outcome, again.to_diarize) == (AddOutcome.UNCHANGED, True)
+    assert not db.add(file, recording_id="r").to_diarize, "the number that was given stands"
+    ear.error = TooFewVoices("There are fewer.")
+    db.work()
+    (problem,) = [one for one in db.overview.status().problems if one.code == "too-few-voices"]
+    assert problem.command == "speakerdb rediarize r"
+    ear.error = None
+    assert db.add(file, recording_id="r").to_diarize
+    assert not db.add(file, recording_id="r").to_diarize
+    assert db.work().recordings_diarized == 1
+    assert [task.asked.hints.num_speakers for task in ear.heard] == [2, None]
+
+
+def test_one_that_has_turns_is_not_diarized_again_by_adding_it(open_db: OpenDB, ear: Ear, tmp_path: Path) -> None:
+    db = open_db()
+    file = write(tmp_path / "a.wav", np.zeros(320_000), 16_000, codec="pcm_s16le")
+    db.add(file, recording_id="r")
+    db.work()
+    ear.error = DiarizationFailed("It gave up.")
+    _again(db, "r")
+    assert db.work().recordings_failed == 1
+    ear.error = None
+    assert not db.add(file, recording_id="r").to_diarize
+    assert db.work().recordings_diarized == 0
 
 
 @pytest.mark.parametrize("error", [DiarizerRefused("It is a program."), ModelUnavailable("It is not there.")])

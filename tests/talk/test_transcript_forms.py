@@ -104,6 +104,7 @@ def test_empty_words_and_segments_are_left_out_and_counted() -> None:
             "run backwards",
         ),
         ('[{"start": 0, "end": 90, "text": "a"}]', "the recording after 60.0 s"),
+        ('[{"start": 0, "end": 9, "text": "a", "words": [{"word": "a", "start": 80, "end": 90}]}]', "after 60.0 s"),
         ('{"words": [{"word": "a"}]}', "None of the words"),
         ('[{"start": 0, "end": 1, "text": "\\ud800"}]', "cannot be stored"),
         ("WEBVTT\n\n00:01.000 --> now\nHi\n", "does not say from when to when"),

@@ -35,8 +35,9 @@ class Transcript:
 
     @property
     def ends(self) -> float:
-        """Seconds at which the last segment ends; 0 without one."""
-        return max((segment.end for segment in self.segments), default=0.0)
+        """Seconds at which the last segment, or the last word, ends; 0 without one."""
+        words = (word.end for word in self.words() if word.end is not None)
+        return max((*(segment.end for segment in self.segments), *words), default=0.0)
 
     def words(self) -> Iterator[Word]:
         """All words, with or without a place."""

@@ -126,7 +126,7 @@ class TestWhatTakesLong:
     def test_it_goes_on_and_its_answer_is_fetched(self, filled: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         api, go = filled, threading.Event()
         plain = api.db.preflight
-        monkeypatch.setattr(api.db, "preflight", lambda target: (go.wait(30), plain(target))[1])
+        monkeypatch.setattr(api.db, "preflight", lambda target, **more: (go.wait(30), plain(target, **more))[1])
         params = {"wait": 0, "operation": "my-look"}
         first = api.client.post("/v1/migrations/preflight", json={"to": "v4"}, params=params)
         assert (first.status_code, first.headers["location"]) == (202, "/v1/operations/my-look")

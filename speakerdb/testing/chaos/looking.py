@@ -83,6 +83,12 @@ class Looking:
         with self._reading() as tx:
             return [tuple(row) for row in tx.exec_driver_sql(query)]
 
+    def has_rows(self, generation: str) -> bool:
+        """Whether the database knows any document of a generation."""
+        with self._reading() as tx:
+            query = sa.text("SELECT 1 FROM projections WHERE generation = :generation LIMIT 1")
+            return tx.execute(query, {"generation": generation}).first() is not None
+
     def serves(self, generation: str) -> bool:
         """Whether a generation has an index that its write alias names; and the alias that is read names one."""
         aliases = self._index.aliases()

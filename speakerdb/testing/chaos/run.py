@@ -180,7 +180,9 @@ class Chaos:
             answer = self.driver.ask("drop-index", lambda: self.looking.drop(index), generation=generation)
             return answer == "acknowledged"
         hows: list[Damage] = ["lost", "vector"]
-        if self._strangers < MOST_STRANGERS:
+        # A document in front of a database that has no row yet is refused until a person builds the index again, as it
+        # should be: nothing would heal by itself.
+        if self._strangers < MOST_STRANGERS and self.looking.has_rows(generation):
             hows.append("stranger")
         how = self._chance.choice(hows)
         self._strangers += how == "stranger"

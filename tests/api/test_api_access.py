@@ -19,6 +19,7 @@ from speakerdb.reports.access import Role
 
 ROUTES = [(PREFIX, each) for noun in NOUNS for each in noun.declared] + [("", each) for each in outside.declared]
 PATHS = {
+    "library": "default",
     "recording": "r", "speaker": "s", "profile": "p", "name": "paused", "entity": "e", "operation": "o", "token": "t",
     "lease": "work", "generation": "v3", "entity_id": "e",
 }  # fmt: skip

@@ -136,7 +136,13 @@ class Day:
     def _transcript(self) -> Words:
         said = self.cli.folder / "talk00.srt"
         said.write_text("1\n00:00:00,100 --> 00:00:01,000\nGood morning.\n", encoding="utf-8")
-        return [said, "--recording", self.recording("talk00"), "--output-json", self.cli.folder / "talk00.labelled.json"]
+        return [
+            said,
+            "--recording",
+            self.recording("talk00"),
+            "--output-json",
+            self.cli.folder / "talk00.labelled.json",
+        ]
 
     def _moved(self) -> Path:
         new = self.cli.folder / "moved"

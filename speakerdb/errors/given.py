@@ -77,7 +77,9 @@ class NeedsTurns(InvalidInput):
     """A recording came without turns."""
 
     code = "needs-turns"
-    default_hint = "Give its turns with `--turns FILE` (RTTM, or a JSON list of start, end, speaker), or `--diarize` it."
+    default_hint = (
+        "Give its turns with `--turns FILE` (RTTM, or a JSON list of start, end, speaker), or `--diarize` it."
+    )
 
 
 class InvalidTurns(InvalidInput):

@@ -104,6 +104,12 @@ class DiarizerLoader:
             folder=settings.models_folder,
         )
 
+    def files_here(self) -> PipelineFiles | CloudPipeline:
+        """What would be loaded, without loading it or asking the hub. Raises what `find` raises."""
+        sums = frozenset((*self.settings.sha256, *self.pinned))
+        trust = Trust(sums, self.allow_unknown, offline=True, allow_cloud=self.settings.allow_cloud)
+        return find(self.settings.pipeline, self.settings.revision, trust)
+
     def __call__(self, channels: Channels = "mix") -> Diarizer:
         """The diarizer, ready. Raises what `load_diarizer` raises."""
         if channels == "as-speakers":

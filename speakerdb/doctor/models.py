@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from speakerdb.diarizers.finding import CloudPipeline
+from speakerdb.diarizers.loading import DiarizerLoader
+from speakerdb.errors import ModelOffline, SpeakerDBError
 from speakerdb.models import hub
 from speakerdb.models.hub import HUB, Attempt
 from speakerdb.models.manage import Models
@@ -81,6 +84,25 @@ def check_backends(settings: Settings, needed: frozenset[str]) -> Iterator[Docto
         else:
             finding: Finding = "fail" if name in needed else "warn"
             yield DoctorCheck(f"back end {name}", finding, view.why, view.next_step)
+
+
+def check_diarizer(settings: Settings, waiting: int) -> Iterator[DoctorCheck]:
+    """Whether the diarization pipeline's files are here and may be loaded. Nothing is loaded, and the hub is not asked. What is
+    wrong fails where recordings wait for it, and is a warning else."""
+    pipeline = settings.diarizer.pipeline
+    try:
+        found = DiarizerLoader.of(settings).files_here()
+    except ModelOffline as error:
+        comes = "It is fetched when it is first needed; a gated one needs a token, and its terms accepted."
+        finding: Finding = "skipped" if not waiting else "fail" if settings.models.offline else "warn"
+        mend = error.hint if settings.models.offline else comes
+        yield DoctorCheck("diarizer", finding, f"{pipeline} is not on this machine", mend)
+    except SpeakerDBError as error:
+        yield DoctorCheck("diarizer", "fail" if waiting else "warn", f"{error.code}: {error.message}", error.hint)
+    else:
+        cloud = isinstance(found, CloudPipeline)
+        what = "sends the sound away, which is allowed" if cloud else "its files are here and may be loaded"
+        yield DoctorCheck("diarizer", "pass", f"{pipeline}: {what}")
 
 
 def check_token() -> Iterator[DoctorCheck]:

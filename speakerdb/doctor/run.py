@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from speakerdb.doctor.library import Facts, check_index, facts_of, look_at_database
 from speakerdb.doctor.machine import Clock, check_decoding, check_disk, check_libraries, check_python
-from speakerdb.doctor.models import check_access, check_backends, check_old_cache, check_token
+from speakerdb.doctor.models import check_access, check_backends, check_diarizer, check_old_cache, check_token
 from speakerdb.errors import SpeakerDBError
 from speakerdb.reports.mending import DoctorCheck
 from speakerdb.settings import Settings, unknown_variables
@@ -48,6 +48,7 @@ def examine(
     yield from _guarded("index", lambda: check_index(known, facts))
     yield from _guarded("models", lambda: check_access(known, facts_of(known, facts), network=network))
     yield from _guarded("back ends", lambda: check_backends(known, facts_of(known, facts)))
+    yield from _guarded("diarizer", lambda: check_diarizer(known, facts.to_diarize))
     yield from _guarded("token", check_token)
     yield from _guarded("disk", lambda: check_disk(known))
     yield from _guarded("clock", lambda: clock.check(known.data_dir, facts.newest, facts.now))

@@ -19,11 +19,12 @@ from speakerdb.errors import ConfigurationError, DatabaseReadOnly
 from speakerdb.models.store import ModelStore, StoredModel
 from speakerdb.reports.mending import DoctorCheck, DoctorReport
 from speakerdb.service import SpeakerDB
-from speakerdb.settings import GenerationSettings, ModelSettings, Settings
+from speakerdb.settings import DiarizerSettings, GenerationSettings, ModelSettings, Settings
 from speakerdb.testing.factories import FakeExecutor, fake_settings, silence, two_voices
 
 DATA = b"a checkpoint"
 SHA = hashlib.sha256(DATA).hexdigest()
+MODELS = Path(__file__).parents[1] / "assets" / "models"
 TORCH = {"step": "torch", "version": "2.11.0+cu130", "built_for": "13.0"}
 CUDA = {"step": "cuda", "available": False, "devices": [], "built_for": "13.0", "driver": False, "said": []}
 AUDIO = {"step": "torchaudio", "version": "2.11.0"}
@@ -306,6 +307,37 @@ def refusing(status: int, error_class: type[errors.HfHubHTTPError] = errors.HfHu
 
 
 @pytest.mark.usefixtures("libraries")
+@pytest.mark.usefixtures("libraries")
+class TestDiarizer:
+    def test_one_that_is_not_here_is_no_fault_before_it_is_needed(self, settings: Settings) -> None:
+        assert examined(settings)["diarizer"].verdict == "skipped"
+
+    def test_a_config_that_is_not_taken_fails_where_recordings_wait_for_it(
+        self, settings: Settings, tmp_path: Path
+    ) -> None:
+        (tmp_path / "pipeline").mkdir()
+        (tmp_path / "pipeline" / "config.yaml").write_text("pipeline: {name: os.system, params: {}}", encoding="utf-8")
+        named = settings.model_copy(update={"diarizer": DiarizerSettings(pipeline=str(tmp_path / "pipeline"))})
+        check = examined(named)["diarizer"]
+        assert (check.verdict, check.found.partition(":")[0]) == ("warn", "diarizer-refused")
+        with SpeakerDB.open(named, executor=FakeExecutor()) as db:
+            db.add(None, recording_id="r", waveform=silence(20))
+        assert examined(named)["diarizer"].verdict == "fail"
+
+    def test_the_stand_in_is_here_where_its_sums_are_pinned(self, settings: Settings) -> None:
+        folder = MODELS / "standin-diarization"
+        files = (
+            *folder.glob("*/*.bin"),
+            *folder.glob("*/*.npz"),
+            MODELS / "standin-wespeaker-resnet34/pytorch_model.bin",
+        )
+        sums = tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+        named = settings.model_copy(update={"diarizer": DiarizerSettings(pipeline=str(folder), sha256=sums)})
+        assert examined(named)["diarizer"].verdict == "pass"
+        unpinned = settings.model_copy(update={"diarizer": DiarizerSettings(pipeline=str(folder), sha256=sums[1:])})
+        assert "checkpoint-untrusted" in examined(unpinned)["diarizer"].found
+
+
 class TestModels:
     @pytest.fixture(autouse=True)
     def online(self, monkeypatch: pytest.MonkeyPatch) -> None:

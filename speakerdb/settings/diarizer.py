@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Passes = Literal["shared", "unchanged"]
 DiarizerBackend = Literal["auto", "torch", "openvino"]
@@ -84,3 +84,9 @@ class DiarizerSettings(BaseModel):
         le=60,
         description="Minutes that two windows have in common; by them their speakers are recognised.",
     )
+
+    @model_validator(mode="after")
+    def _windows_overlap_by_less_than_half(self) -> DiarizerSettings:
+        if self.window_overlap_minutes > self.window_minutes / 2:
+            raise ValueError("window_overlap_minutes is at most half of window_minutes")
+        return self

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from speakerdb.core.joining import Heard, Joined
 from speakerdb.core.overlap import OverlapScores
@@ -25,6 +26,7 @@ from speakerdb.diarizers.sound import Sound
 from speakerdb.diarizers.watching import Watch
 from speakerdb.diarizers.windows import windows
 from speakerdb.errors import DiarizationFailed, InvalidInput
+from speakerdb.settings import DiarizerSettings
 from speakerdb.types import FloatArray, Turn
 
 
@@ -54,6 +56,12 @@ def test_windows_hold_every_sample_where_it_was(blocks: list[int], length: int, 
         assert np.array_equal(inside, samples[start : start + len(inside)])
         assert len(inside) <= length + overlap if last else len(inside) == length
     assert sum(len(inside) for _, _, inside, _ in found) - overlap * (len(found) - 1) == len(samples)
+
+
+def test_settings_of_windows_that_cannot_overlap_so_are_refused_at_once() -> None:
+    with pytest.raises(ValidationError, match="at most half of window_minutes"):
+        DiarizerSettings(window_minutes=8)  # five minutes of overlap unless set
+    assert DiarizerSettings(window_minutes=8, window_overlap_minutes=4).window_minutes == 8
 
 
 def test_windows_that_cannot_overlap_so_are_refused() -> None:

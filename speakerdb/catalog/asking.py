@@ -3,13 +3,15 @@ asked for it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from speakerdb.catalog.database import Transaction, parts, upsert
-from speakerdb.catalog.schema import recordings, work_items
+from speakerdb.catalog.schema import diarizations, recordings, work_items
 from speakerdb.catalog.work import DIARIZE, PRIORITY, PRIORITY_TURNS_FIRST, Reason
 from speakerdb.core.turns import AWAITED
 from speakerdb.reports.rediarizing import TurnsProgress
@@ -20,6 +22,8 @@ _KNOWN = recordings.c.turns_digest != AWAITED
 _open = sa.select(work_items.c.recording_id).where(
     work_items.c.recording_id.in_(_ids), work_items.c.task == DIARIZE, work_items.c.state.in_(("queued", "taken"))
 )
+_OF_THE_SOUND = {"num_speakers", "min_speakers", "max_speakers", "channels"}
+"""What of a person's options is said of the recording itself."""
 _columns = ("recording_id", "task", "reason", "priority", "state", "attempts", "updated_at", "options")
 
 
@@ -61,7 +65,8 @@ def waiting(tx: Transaction, recording_ids: Collection[str]) -> set[str]:
 def ask_all(tx: Transaction, reason: Reason, now: int, options: str | None, home: str | None = None) -> int:
     """Queue everything of a library (by id), or of all, that can be diarized again; how many recordings.
 
-    For a migration, what a person asked for and is not done yet stays as it was asked for.
+    For a migration, what a person asked for and is not done yet stays as it was asked for. Where `options` say nothing of
+    speakers and channels, what was said of a recording when it was diarized last holds for it again.
     """
     rows = sa.select(
         recordings.c.id,
@@ -87,7 +92,31 @@ def ask_all(tx: Transaction, reason: Reason, now: int, options: str | None, home
         ),
         execution_options={"preserve_rowcount": True},  # for an INSERT it is not known otherwise
     )  # fmt: skip
+    said = json.loads(options) if options else {}
+    if not said.keys() & _OF_THE_SOUND:
+        _as_before(tx, reason, now, said, home)
     return int(result.rowcount)
+
+
+def _as_before(tx: Transaction, reason: Reason, now: int, said: dict[str, Any], home: str | None) -> None:
+    """How many people talk, and who has which channel, is so whoever asks."""
+    query = (
+        sa.select(work_items.c.recording_id, diarizations.c.options)
+        .join(diarizations, diarizations.c.recording_id == work_items.c.recording_id)
+        .where(work_items.c.task == DIARIZE, work_items.c.state == "queued", work_items.c.reason == reason)
+        .where(work_items.c.updated_at == now, diarizations.c.options != "{}")
+    )
+    if home is not None:
+        query = query.join(recordings, recordings.c.id == work_items.c.recording_id)
+        query = query.where(recordings.c.library_id == home)
+    alike: dict[str, list[str]] = {}
+    for id, known in tx.execute(query):
+        alike.setdefault(known, []).append(id)
+    for known, ids in alike.items():
+        kept = {key: value for key, value in json.loads(known).items() if key in _OF_THE_SOUND}
+        change = sa.update(work_items).where(work_items.c.task == DIARIZE).values(options=json.dumps(kept | said))
+        for part in parts(ids):
+            tx.execute(change.where(work_items.c.recording_id.in_(part)))
 
 
 def drop_of_migration(tx: Transaction) -> None:

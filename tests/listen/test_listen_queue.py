@@ -135,6 +135,34 @@ def test_one_that_has_turns_is_not_diarized_again_by_adding_it(open_db: OpenDB, 
     assert db.work().recordings_diarized == 0
 
 
+def test_what_is_known_of_a_recording_holds_when_the_whole_library_is_diarized_again(
+    open_db: OpenDB, ear: Ear, tmp_path: Path
+) -> None:
+    db = open_db()
+    for name, asked in (
+        ("call", Asked(channels="as-speakers")),
+        ("two", Asked(Hints(num_speakers=2))),
+        ("any", Asked()),
+    ):
+        file = write(tmp_path / f"{name}.wav", np.zeros(320_000), 16_000, codec="pcm_s16le")
+        db.add(file, recording_id=name, asked=asked)
+    db.work()
+
+    def heard() -> dict[str, tuple[int | None, str]]:
+        ear.heard.clear()
+        assert db.work().recordings_diarized == 3
+        return {task.recording_id: (task.asked.hints.num_speakers, task.asked.channels) for task in ear.heard}
+
+    known = {"call": (None, "as-speakers"), "two": (2, "mix"), "any": (None, "mix")}
+    db.rediarizing.queue_library("default", Asked(accept_lost=True), why="a better pipeline")
+    assert heard() == known
+    db.start_migration("v4", force=True, rediarize=True)
+    assert heard() == known
+    assert not any(task.asked.accept_lost for task in ear.heard), "that was said of one time"
+    db.rediarizing.queue_library("default", Asked(Hints(num_speakers=3)))
+    assert set(heard().values()) == {(3, "mix")}
+
+
 @pytest.mark.parametrize("error", [DiarizerRefused("It is a program."), ModelUnavailable("It is not there.")])
 def test_without_a_diarizer_the_rest_goes_on(open_db: OpenDB, ear: Ear, error: Exception) -> None:
     db = open_db()

@@ -124,3 +124,34 @@ def test_a_segment_without_words_is_not_split_and_says_who_else_talks() -> None:
     assert (piece.speaker, piece.shares) == ("A", (("A", 2.0), ("B", 1.0)))
     (piece,) = label(Transcript((Segment(5, 6, "Who?"),)), turns).pieces
     assert (piece.speaker, piece.shares) == (None, ())
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5), st.sampled_from("ABCD")), min_size=70, max_size=150),
+    st.data(),
+)
+def test_a_stretch_of_many_turns_is_summed_up_exactly(steps: list[tuple[int, int, str]], data: st.DataObject) -> None:
+    at, turns = 0, []
+    for silence, length, who in steps:
+        turns.append(Turn((at + silence) * TICK, (at + silence + length) * TICK, who))
+        at += silence + length
+    start = data.draw(st.integers(0, at // 4)) * TICK
+    end = data.draw(st.integers(3 * at // 4, at + 8)) * TICK
+    (piece,) = label(Transcript((Segment(start, end, "all of it"),)), turns).pieces
+    expected: dict[str, float] = {}
+    for turn in turns:
+        shared = min(turn.end, end) - max(turn.start, start)
+        if shared > 0:
+            expected[turn.speaker] = expected.get(turn.speaker, 0.0) + shared
+    assert piece.shares == tuple(sorted(expected.items(), key=lambda each: -each[1]))
+
+
+def test_words_that_span_a_whole_recording_do_not_hang() -> None:
+    """Work that grew with words times turns took more than this suite's limit."""
+    turns = [Turn(n / 4, (n + 1) / 4, f"S{n % 5}") for n in range(100_000)]
+    segments = tuple(
+        Segment(0.0, 25_000.0, "a b", (Word("a", 0.0, 25_000.0), Word("b", 0.0, 24_000.0))) for _ in range(5_000)
+    )
+    found = label(Transcript(segments), turns)
+    assert {piece.speaker for piece in found.pieces} == {"S0"}
+    assert {sum(seconds for _, seconds in piece.shares) for piece in found.pieces} == {25_000.0}

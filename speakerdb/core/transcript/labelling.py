@@ -16,11 +16,12 @@ Pure functions; O(n log n) for n words and turns.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from speakerdb.core.overlap import LEAST_SECONDS
 from speakerdb.core.transcript.words import Segment, Transcript, Word
 from speakerdb.core.turns import in_time
 from speakerdb.types import Turn
@@ -65,6 +66,10 @@ class Labelled:
         return tuple(dict.fromkeys(piece.speaker for piece in self.pieces if piece.speaker is not None))
 
 
+_FEW = 64
+"""Turns that are gone through one by one; a stretch that holds more of them is summed up by speaker."""
+
+
 def label(transcript: Transcript, turns: Iterable[Turn]) -> Labelled:
     """The transcript with the speakers of the turns, which should not overlap (where they do, the longer share wins).
 
@@ -96,6 +101,13 @@ class _Floor:
         self._latest: list[float] = []
         for turn in self._turns:
             self._latest.append(max(turn.end, self._latest[-1] if self._latest else turn.end))
+        self._disjoint = all(before.end <= after.start for before, after in pairwise(self._turns))
+        # By speaker: which of the turns are its own, and how long they are together up to each.
+        self._own: dict[str, tuple[list[int], list[float]]] = {}
+        for place, turn in enumerate(self._turns):
+            places, sums = self._own.setdefault(turn.speaker, ([], [0.0]))
+            places.append(place)
+            sums.append(sums[-1] + turn.end - turn.start)
 
     def shares(self, start: float, end: float) -> tuple[tuple[str, float], ...]:
         """Seconds of each speaker between the two, longest first; of equals the one whose turn begins first.
@@ -103,19 +115,34 @@ class _Floor:
         For a moment (`end` is not after `start`): whoever talks at it, with 0 seconds.
         """
         end = max(start, end)
+        last = bisect_right(self._starts, end)
+        first = min(last, bisect_left(self._latest, start))
+        if self._disjoint and last - first > _FEW:
+            return self._of_many(first, last, start, end)
         seconds: dict[str, float] = {}
-        for turn in self._reaching(start, end):
+        for turn in self._turns[first:last]:
             shared = min(turn.end, end) - max(turn.start, start)
             if shared > 0 or (start == end and turn.start <= start < turn.end):
                 seconds[turn.speaker] = seconds.get(turn.speaker, 0.0) + shared
         return tuple(sorted(seconds.items(), key=lambda each: -each[1]))
 
-    def _reaching(self, start: float, end: float) -> list[Turn]:
-        """Turns that may share time with a stretch, in order."""
-        last = first = bisect_right(self._starts, end)
-        while first and self._latest[first - 1] >= start:
-            first -= 1
-        return self._turns[first:last]
+    def _of_many(self, first: int, last: int, start: float, end: float) -> tuple[tuple[str, float], ...]:
+        """The same for turns of which only the first and the last can lie partly outside: as much work as there are speakers."""
+        first += self._turns[first].end <= start
+        last -= self._turns[last - 1].start >= end
+        edges = {place: self._turns[place] for place in (first, last - 1)}
+        found: list[tuple[float, int, str]] = []
+        for speaker, (places, sums) in self._own.items():
+            low, high = bisect_left(places, first), bisect_left(places, last)
+            if low == high:
+                continue
+            seconds = sums[high] - sums[low]
+            for turn in edges.values():
+                if turn.speaker == speaker:
+                    seconds -= max(0.0, start - turn.start) + max(0.0, turn.end - end)
+            if seconds > LEAST_SECONDS:
+                found.append((-seconds, places[low], speaker))
+        return tuple((speaker, -seconds) for seconds, _, speaker in sorted(found))
 
 
 def _of(word: Word, floor: _Floor) -> SpokenWord:

@@ -68,7 +68,7 @@ class SaidOfSpeaker(Given):
 
 
 Turns = Annotated[list[GivenTurn], Field(min_length=1)]
-Speakers = Annotated[int | None, Field(ge=1, le=MOST_SPEAKERS)]
+Speakers = Annotated[int | None, Field(ge=1, le=MOST_SPEAKERS, strict=True)]
 RecordedAt = Annotated[
     int | None, Field(ge=-LARGEST, le=LARGEST, description="When it was made: microseconds since the epoch in UTC.")
 ]

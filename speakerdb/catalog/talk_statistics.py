@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from speakerdb.catalog.database import Row, Transaction
 from speakerdb.catalog.schema import analyses, embeddings, overlaps, profiles, recordings, speakers, voice_measures
+from speakerdb.core.turns import NOBODY
 from speakerdb.reports.statistics import OverlapShare, PersonOfLibrary, TalkStatistics
 from speakerdb.types import FloatArray
 
@@ -206,13 +207,19 @@ class LibrarySums:
     shares: tuple[OverlapShare, ...]
 
 
+_SILENT = recordings.c.turns_digest == NOBODY
+"""Nobody talks in it, so there is nothing to measure."""
+
+
 def recordings_of_library(tx: Transaction, library: str) -> LibrarySums:
     """How many recordings there are and how many are measured, and how much of their talk is overlap."""
     share = analyses.c.overlap_seconds / sa.func.nullif(analyses.c.spoken_seconds, 0.0)
     place = sa.case(*[(share >= least, number) for number, least in reversed(list(enumerate(SHARES)))])
     rows = tx.execute(
         sa.select(
-            sa.case((analyses.c.recording_id.is_(None), -2), else_=sa.func.coalesce(place, -1)).label("place"),
+            sa.case((_SILENT, -1), (analyses.c.recording_id.is_(None), -2), else_=sa.func.coalesce(place, -1)).label(
+                "place"
+            ),
             sa.func.count(),
             sa.func.coalesce(sa.func.sum(analyses.c.spoken_seconds), 0.0),
             sa.func.coalesce(sa.func.sum(analyses.c.overlap_seconds), 0.0),

@@ -110,6 +110,11 @@ def add(
     asked = Asked(hints, channels.value) if diarize in (True, None) else None
     if diarize is None and not session.settings().diarizer.on_add:
         asked = None
+    if (hints != Hints() or channels is not Channels.mix) and (turns is not None or asked is None):
+        raise InvalidInput(
+            "`--num-speakers` and its like are for a diarizer, and none is asked.",
+            hint="Leave them out, or leave out `--turns` and `--no-diarize`.",
+        )
     if dry_run or refused is not None or any(path.is_dir() or is_manifest(path) for path in files):
         if recording_id or name:
             raise InvalidInput(

@@ -40,6 +40,12 @@ class Asked:
         }
         return {key: value for key, value in said.items() if value is not None}
 
+    @property
+    def options(self) -> str:
+        """What is asked of the diarizer, as the command line takes it; each option with a space before it."""
+        said = {key: value for key, value in self.as_dict().items() if key != "accept_lost"}
+        return "".join(f" --{key.replace('_', '-')} {value}" for key, value in said.items())
+
     @classmethod
     def from_json(cls, text: str | None) -> Asked:
         """What `to_json` wrote."""

@@ -20,6 +20,7 @@ from speakerdb.catalog.work import Item
 from speakerdb.core.remapping import Remapping, remap
 from speakerdb.core.renaming import labels_for
 from speakerdb.core.turns import AWAITED, NOBODY, in_time, turns_digest
+from speakerdb.diarizers.asked import Asked
 from speakerdb.errors import NamesUnmapped
 from speakerdb.extraction.task import Diarized, DiarizeTask
 from speakerdb.types import Embedding, Turn
@@ -112,7 +113,14 @@ def plan(tx: Transaction, before: Before, task: DiarizeTask, result: Diarized) -
     )
     digest = turns_digest(turns) if turns else NOBODY
     return Planned(
-        remapping, lost, unmapped(before, lost), labels, turns, exclusive, digest, digest != before.row.turns_digest
+        remapping,
+        lost,
+        unmapped(before, lost, task.asked),
+        labels,
+        turns,
+        exclusive,
+        digest,
+        digest != before.row.turns_digest,
     )
 
 
@@ -138,16 +146,19 @@ def mapping_of(tx: Transaction, before: Before, result: Diarized, generation: st
     return remap(before.turns, result.found.turns, old_voices=known, new_voices=result.voices)
 
 
-def unmapped(before: Before, lost: Sequence[Voice]) -> NamesUnmapped | None:
+def unmapped(before: Before, lost: Sequence[Voice], asked: Asked) -> NamesUnmapped | None:
     """The error, where one of these has a name or a profile, or nothing but the vectors that an index had of it."""
     labels = {voice.id: label for label, voice in before.voices.items()}
     imported = before.row.turns_digest == NO_TURNS
     named = [voice for voice in lost if imported or voice.name is not None or voice.profile_id is not None]
     if not named:
         return None
+    told = f" (asked with{asked.options})" if asked.options else ""
     return NamesUnmapped(
         f"Of the recording {before.row.id!r}, no new speaker takes the place of"
-        f" {', '.join(sorted(labels[voice.id] for voice in named))}; it stays as it is.",
+        f" {', '.join(sorted(labels[voice.id] for voice in named))}{told}; it stays as it is.",
+        hint=f"Look with `speakerdb rediarize {before.row.id}{asked.options} --dry-run`; where they may go, run it with"
+        " `--accept-lost` (`assignments revert` brings them back).",
         speakers=[voice.id for voice in named],
     )
 

@@ -141,3 +141,13 @@ def test_now_does_the_work(cli: CommandLine, rttm: Rttm) -> None:
     assert cli.db.named("work")
     cli("add", "one.wav", "--turns", "turns.rttm")
     assert len(cli.db.named("work")) == 1
+
+
+@pytest.mark.parametrize("more", [("--turns", "turns.rttm"), ("--no-diarize",)])
+def test_numbers_for_a_diarizer_that_is_not_asked_are_refused(
+    cli: CommandLine, rttm: Rttm, more: tuple[str, ...]
+) -> None:
+    rttm("one")
+    ran = cli("add", "one.wav", *more, "--num-speakers", "2", "--json")
+    assert (ran.exit_code, ran.json["error"]["code"]) == (4, "invalid-input")
+    assert cli.db.named("add") == []

@@ -294,3 +294,19 @@ def test_accepted_sound_of_which_nobody_knows_the_turns_is_heard(
     ear.turns = two_voices(10.0)
     assert db.work().recordings_diarized == 1
     assert len(db.speakers(recording="r")) == 2
+
+
+def test_silence_is_not_waiting_to_be_measured(open_db: OpenDB, ear: Ear) -> None:
+    db = open_db()
+    ear.turns = ()
+    db.add(None, recording_id="r", waveform=silence(20.0))
+    assert db.statistics.library("default").unmeasured == 1
+    db.work()
+    assert db.statistics.library("default").unmeasured == 0
+
+
+def test_what_was_asked_is_in_the_advice() -> None:
+    asked = Asked(Hints(num_speakers=2), "as-speakers", accept_lost=True)
+    assert asked.options == " --num-speakers 2 --channels as-speakers"
+    assert Asked.from_json(asked.to_json()) == asked
+    assert Asked().options == ""

@@ -7,6 +7,7 @@ generation depends on it. Either comes in whole or not at all, and is compared w
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -189,8 +190,9 @@ def _replace(made: Path, place: Path, aside: Path) -> None:
     while True:
         try:
             os.rename(made, place)
-        except OSError:
-            if not place.exists():
+        except OSError as error:
+            # Whether something is there now says nothing: the other process may have moved it in this very moment.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         else:
             return

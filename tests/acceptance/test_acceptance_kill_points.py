@@ -38,7 +38,7 @@ class Verb:
 
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
-MOST_POINTS = 4
+MOST_POINTS = 3
 MOST_ON_SERVERS = 2
 
 FINALIZE = Verb("started", ("migrate", "finalize", "--yes"), ("illegal-transition",))

@@ -35,8 +35,8 @@ def install(folder: Path, address: Path) -> None:
     client.chmod(0o755)
 
 
-def serve(address: str) -> None:
-    """Answer until the process is ended."""
+def serve(address: str, *, models: bool) -> None:
+    """Answer until the process is ended. With `models` what real models need is imported before, too."""
     import alembic.command
     import alembic.config
 
@@ -45,6 +45,12 @@ def serve(address: str) -> None:
     import speakerdb.service
     from speakerdb.cli.main import main as command_line
 
+    if models:
+        from speakerdb.models.pyannote import import_model_class, quiet
+
+        import_model_class(telemetry=False)
+        with quiet():
+            import pyannote.audio.pipelines  # noqa: F401
     del alembic, speakerdb
     gc.freeze()  # or every child walks over all of it when it ends
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who answer
@@ -93,4 +99,4 @@ def _answer(link: socket.socket, command_line: object) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(sys.argv[1], models="--models" in sys.argv)

@@ -44,7 +44,7 @@ RUN = [page for page in pages() if page.runnable()]
 
 
 def _loads_a_model(page: Page) -> bool:
-    return "checkpoints/mine" in page.text
+    return "checkpoints/mine" in page.text or "pipelines/community-1" in page.text
 
 
 def _postgres_programs() -> tuple[Path, ...]:
@@ -61,7 +61,10 @@ def _postgres_programs() -> tuple[Path, ...]:
         if stage(p) != "servers"
     ],
 )
-def test_the_blocks_of_a_page_run_and_print_what_it_shows(page: Page, reader: Path, program: Path) -> None:
+def test_the_blocks_of_a_page_run_and_print_what_it_shows(
+    page: Page, reader: Path, request: pytest.FixtureRequest
+) -> None:
+    program: Path = request.getfixturevalue("program_with_models" if _loads_a_model(page) else "program")
     _compare(page, follow(page, reader, programs=(program,)))
 
 

@@ -17,6 +17,7 @@ from speakerdb.core import health
 from speakerdb.core.health import Facts, GenerationFacts, MigrationFacts, TurnsFacts
 from speakerdb.core.lifecycle import State
 from speakerdb.core.pace import SLICES, WINDOW_SECONDS, pace
+from speakerdb.core.turns import DIARIZE
 from speakerdb.errors import AliasMissing, ConfigurationError, SpeakerDBError
 from speakerdb.extraction.drain import LEASE_NAME as WORK_LEASE
 from speakerdb.index.port import VectorIndex
@@ -201,11 +202,11 @@ class Overview:
             queues = activity.queues(tx, journal.paused_targets(tx))
             diarized = None if newest is None else asking.progress(tx, newest.started_at)
             turns_too = not migration_only or (diarized is not None and diarized.recordings_failed > 0)
-            groups = _groups(tx, [*wanted, *((health.DIARIZE,) if turns_too else ())])
+            groups = _groups(tx, [*wanted, *((DIARIZE,) if turns_too else ())])
             model_faults = {
                 name: (code, text)
                 for name, code, text in activity.faults_in_queue(tx)
-                if code in (health.DIARIZER_FAULTS if name == health.DIARIZE else health.MODEL_FAULTS)
+                if code in (health.DIARIZER_FAULTS if name == DIARIZE else health.MODEL_FAULTS)
             }
             progress = {name: work.progress(tx, name) for name in wanted}
             generations = tuple(
@@ -316,11 +317,11 @@ def _turns_facts(
     queues: Mapping[str, activity.Queue], faults: Mapping[str, tuple[str, str]], groups: list[ErrorGroup]
 ) -> TurnsFacts | None:
     """What is to be diarized, or could not be; None where nothing is."""
-    queue = queues.get(health.DIARIZE, activity.Queue())
-    errors = tuple(group for group in groups if group.generation == health.DIARIZE)
+    queue = queues.get(DIARIZE, activity.Queue())
+    errors = tuple(group for group in groups if group.generation == DIARIZE)
     if not (queue.recordings or errors):
         return None
-    return TurnsFacts(health.DIARIZE, queue.recordings, queue.held_back, faults.get(health.DIARIZE), errors)
+    return TurnsFacts(DIARIZE, queue.recordings, queue.held_back, faults.get(DIARIZE), errors)
 
 
 def _groups(tx: Transaction, names: list[str]) -> list[ErrorGroup]:
@@ -380,7 +381,7 @@ def _view(seen: _Seen, row: MigrationRow) -> MigrationView:
         errors=tuple(
             group
             for group in seen.errors
-            if group.generation == row.target or (seen.diarized is not None and group.generation == health.DIARIZE)
+            if group.generation == row.target or (seen.diarized is not None and group.generation == DIARIZE)
         ),
         current=tuple(one for one in seen.current if one.generation == row.target),
         pace=seen.pace.get(row.target),

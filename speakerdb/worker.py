@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from speakerdb.catalog import journal, work
+from speakerdb.catalog import asking, journal, work
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.leases import Lease
 from speakerdb.errors import BackendError, IndexMissing, SpeakerDBError
@@ -257,7 +257,7 @@ class _Meter:
             active = journal.active(tx, SERVING_ALIAS)
             live = journal.live_generations(tx)
             shown = active.target if active is not None and active.target in live else None
-            to_diarize = work.to_diarize(tx)
+            to_diarize = asking.to_diarize(tx)
             progress = work.progress(tx, shown) if shown else _together([work.progress(tx, name) for name in live])
         cost = time.monotonic() - begun
         self._next = time.monotonic() + max(EVENT_SECONDS, cost / COUNTING_SHARE)

@@ -1,20 +1,24 @@
-"""Recordings that are to be diarized again: which ones can be, queueing many of them at once, and how far a migration is that
-asked for it."""
+"""Recordings that are to be diarized, for the first time or again: which ones can be, queueing them, one or all at once, and
+how far a migration is that asked for it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
 from speakerdb.catalog.database import Transaction, parts, upsert
 from speakerdb.catalog.schema import diarizations, recordings, work_items
-from speakerdb.catalog.work import DIARIZE, PRIORITY, PRIORITY_TURNS_FIRST, Reason
-from speakerdb.core.turns import AWAITED
+from speakerdb.catalog.work import PRIORITY, Reason, begun_anew
+from speakerdb.core.turns import AWAITED, DIARIZE
 from speakerdb.reports.rediarizing import TurnsProgress
+
+PRIORITY_TURNS_FIRST = 25
+"""A migration's recordings are diarized again before they are extracted: else they would be extracted twice."""
 
 _ids: sa.BindParameter[list[str]] = sa.bindparam("ids", expanding=True)
 _HAS_SOUND = recordings.c.path.is_not(None)
@@ -57,6 +61,39 @@ def askable_ids(tx: Transaction, home: str) -> Iterator[str]:
     return iter(tx.scalars(query.order_by(recordings.c.created_at, recordings.c.id)))
 
 
+@lru_cache
+def _ask(dialect: str) -> Any:
+    return begun_anew(upsert(dialect, work_items), _columns[2:], turns=True)
+
+
+def _priority(reason: Reason) -> int:
+    return PRIORITY_TURNS_FIRST if reason == "migration" else PRIORITY[reason]
+
+
+def ask_for_turns(
+    tx: Transaction, recording_ids: Sequence[str], reason: Reason, now: int, options: str | None = None
+) -> None:
+    """Queue recordings to be diarized, from their first attempt on, with what a person asks of it."""
+    fresh: dict[str, object] = {
+        "task": DIARIZE, "reason": reason, "priority": _priority(reason), "state": "queued", "attempts": 0,
+        "updated_at": now, "options": options,
+    }  # fmt: skip
+    if recording_ids:
+        tx.execute(_ask(tx.dialect.name), [fresh | {"recording_id": each} for each in recording_ids])
+
+
+def no_more_turns(tx: Transaction, recording_id: str) -> None:
+    """The turns of a recording came otherwise: it need not be diarized."""
+    mine = (work_items.c.recording_id == recording_id) & (work_items.c.task == DIARIZE)
+    tx.execute(sa.delete(work_items).where(mine, work_items.c.state != "done"))
+
+
+def to_diarize(tx: Transaction) -> int:
+    """How many recordings wait for their turns."""
+    mine = (work_items.c.task == DIARIZE) & work_items.c.state.in_(("queued", "taken"))
+    return tx.scalar(sa.select(sa.func.count()).where(mine)) or 0
+
+
 def waiting(tx: Transaction, recording_ids: Collection[str]) -> set[str]:
     """Those of the recordings that are queued to be diarized already, or are being diarized."""
     return {id for part in parts(list(recording_ids)) for id in tx.scalars(_open, {"ids": part})}
@@ -72,7 +109,7 @@ def ask_all(tx: Transaction, reason: Reason, now: int, options: str | None, home
         recordings.c.id,
         sa.literal(DIARIZE),
         sa.literal(reason),
-        sa.literal(PRIORITY_TURNS_FIRST if reason == "migration" else PRIORITY[reason]),
+        sa.literal(_priority(reason)),
         sa.literal("queued"),
         sa.literal(0),
         sa.literal(now, sa.BigInteger),
@@ -82,16 +119,11 @@ def ask_all(tx: Transaction, reason: Reason, now: int, options: str | None, home
         rows = rows.where(recordings.c.library_id == home)
     rows = rows.order_by(recordings.c.created_at, recordings.c.id)  # they are taken in the order of their numbers
     statement = upsert(tx.dialect.name, work_items).from_select(list(_columns), rows)
-    changes = {name: statement.excluded[name] for name in _columns[2:]}
-    cleared = dict.fromkeys(("taken_epoch", "error_code", "error_message", "waived_why"), None)
     asked = work_items.c.state.not_in(("queued", "taken")) if reason == "migration" else None
     result = tx.execute(
-        statement.on_conflict_do_update(
-            index_elements=["recording_id", "task"], index_where=sa.text("generation IS NULL"),
-            set_=changes | cleared, where=asked,
-        ),
+        begun_anew(statement, _columns[2:], turns=True, where=asked),
         execution_options={"preserve_rowcount": True},  # for an INSERT it is not known otherwise
-    )  # fmt: skip
+    )
     said = json.loads(options) if options else {}
     if not said.keys() & _OF_THE_SOUND:
         _as_before(tx, reason, now, said, home)

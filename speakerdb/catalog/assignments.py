@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from speakerdb.catalog import diarizations, intake, journal, library, people, splits, vectors, work
+from speakerdb.catalog import asking, diarizations, intake, journal, library, people, splits, vectors, work
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.diarizations import DiarizationRow, packed, unpacked
 from speakerdb.catalog.library import RecordingRow
@@ -128,7 +128,7 @@ def bring_back(
         diarizations.write(tx, replace(then.found, content_version=version, exclusive=floor))
     people.mark_dirty(tx, people.of_recordings(tx, [row.id]), now)
     # A person has said what the turns are; whatever else was asked for would replace them at once.
-    work.no_more_turns(tx, row.id)
+    asking.no_more_turns(tx, row.id)
     queued = journal.live_generations(tx) if turns else ()
     work.enqueue(tx, row.id, queued, "changed", now)
     if not turns:

@@ -13,8 +13,8 @@ from speakerdb.catalog import library
 from speakerdb.catalog.database import Transaction, parts
 from speakerdb.catalog.library import RecordingRow
 from speakerdb.catalog.schema import events, profiles, recordings, speakers, work_items
-from speakerdb.catalog.work import DIARIZE, LANE
-from speakerdb.core.turns import turns_digest
+from speakerdb.catalog.work import LANE
+from speakerdb.core.turns import DIARIZE, turns_digest
 from speakerdb.types import Fingerprint
 
 

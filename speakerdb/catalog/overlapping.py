@@ -8,16 +8,13 @@ import sqlalchemy as sa
 
 from speakerdb.catalog.database import Transaction, parts
 from speakerdb.catalog.schema import analyses, overlap_speakers, overlaps, recordings
+from speakerdb.catalog.talk import CURRENT
 from speakerdb.core.overlap import Overlap
 
 
 def is_stored(tx: Transaction, recording_id: str) -> bool:
     """Whether a recording's talk, as it is now, was looked at."""
-    query = (
-        sa.select(analyses.c.recording_id)
-        .join(recordings, recordings.c.id == analyses.c.recording_id)
-        .where(recordings.c.id == recording_id, analyses.c.content_version == recordings.c.content_version)
-    )
+    query = sa.select(recordings.c.id).join(analyses, CURRENT).where(recordings.c.id == recording_id)
     return tx.scalar(query) is not None
 
 

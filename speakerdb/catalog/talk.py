@@ -22,6 +22,11 @@ from speakerdb.core.measures import Heard, Measures, measures
 from speakerdb.core.overlap import Overlap, OverlapScores
 from speakerdb.types import Turn
 
+CURRENT = sa.and_(
+    analyses.c.recording_id == recordings.c.id, analyses.c.content_version == recordings.c.content_version
+)
+"""An analysis of a recording as it is now."""
+
 _TOGETHER = 500
 """Recordings whose rows are written together."""
 
@@ -66,17 +71,9 @@ def write_all(tx: Transaction, found: Sequence[Talked], now: int) -> None:
 
 def unheard(tx: Transaction, recording_ids: Collection[str]) -> set[str]:
     """Those of the recordings that exist whose sound, as it is now, was not listened to yet."""
-    query = _current(sa.select(recordings.c.id)).where(analyses.c.heard.is_(True))
+    query = sa.select(recordings.c.id).join(analyses, CURRENT).where(analyses.c.heard.is_(True))
     heard = {each for part in parts(list(recording_ids)) for each in tx.scalars(query.where(recordings.c.id.in_(part)))}
     return set(recording_ids) - heard
-
-
-def _current(query: sa.Select[Any]) -> sa.Select[Any]:
-    """Of recordings with an analysis of what they are now."""
-    return query.join(
-        analyses,
-        sa.and_(analyses.c.recording_id == recordings.c.id, analyses.c.content_version == recordings.c.content_version),
-    )
 
 
 # Writing

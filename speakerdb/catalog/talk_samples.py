@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.samples import STREAMED
 from speakerdb.catalog.schema import analyses, overlaps, recordings, speakers, voice_measures
-from speakerdb.catalog.talk_statistics import AT, CURRENT, measured
+from speakerdb.catalog.talk import CURRENT
+from speakerdb.catalog.talk_statistics import AT, measured
 
 
 @dataclass(frozen=True, slots=True)

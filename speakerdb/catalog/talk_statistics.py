@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from speakerdb.catalog.database import Row, Transaction
 from speakerdb.catalog.schema import analyses, embeddings, overlaps, profiles, recordings, speakers, voice_measures
+from speakerdb.catalog.talk import CURRENT
 from speakerdb.core.turns import NOBODY
 from speakerdb.reports.statistics import OverlapShare, PersonOfLibrary, TalkStatistics
 from speakerdb.types import FloatArray
@@ -28,10 +29,6 @@ STREAMED = 1000
 AT = sa.func.coalesce(recordings.c.recorded_at, recordings.c.created_at)
 # Rounded down, before 1970 too, without leaving the integers that a database has.
 _day = sa.case((AT >= 0, AT // DAY), else_=-((-(AT + 1)) // DAY) - 1)
-# An analysis of a recording as it is now.
-CURRENT = sa.and_(
-    analyses.c.recording_id == recordings.c.id, analyses.c.content_version == recordings.c.content_version
-)
 
 
 @dataclass(frozen=True, slots=True)

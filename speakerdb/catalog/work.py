@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -17,20 +17,17 @@ from speakerdb.catalog.database import Transaction, cleaned, held, parts, upsert
 from speakerdb.catalog.leases import Lease
 from speakerdb.catalog.schema import embeddings, generations, recordings, speakers, work_items
 from speakerdb.catalog.vectors import waiting_count
-from speakerdb.core.turns import AWAITED, NOBODY
+from speakerdb.core.turns import AWAITED, DIARIZE, NOBODY
 from speakerdb.errors import SpeakerDBError, WorkerDied, WorkerTimeout
 from speakerdb.reports import ItemError, Progress
 
 Reason = Literal["new", "changed", "repair", "migration"]
 Task = Literal["extract", "diarize"]
-DIARIZE: Task = "diarize"
 
 MAX_ATTEMPTS = 3
 # Order of work: a person waits for what is new; a migration's named profiles come before the rest of it.
 PRIORITY: dict[Reason, int] = {"new": 0, "changed": 10, "repair": 20, "migration": 40}
 PRIORITY_NAMED = 30
-PRIORITY_TURNS_FIRST = 25
-"""A migration's recordings are diarized again before they are extracted: else they would be extracted twice."""
 
 
 LANE = sa.func.coalesce(work_items.c.generation, work_items.c.task)
@@ -59,15 +56,20 @@ class Item:
         return self.generation or self.task
 
 
-@lru_cache
-def _enqueue(dialect: str) -> sa.Insert:
-    statement = upsert(dialect, work_items)
-    names = ("reason", "priority", "state", "attempts", "updated_at")
+def begun_anew(statement: Any, names: Sequence[str], *, turns: bool = False, where: Any = None) -> Any:
+    """An upsert of items: those that are there are queued from their first attempt on, with the columns `names` as they are
+    given. `turns`: the items are those of recordings whose turns are to be found. `where` says which of them, if not all."""
+    unique: dict[str, Any] = {"index_elements": ["recording_id", "generation"]}
+    if turns:
+        unique = {"index_elements": ["recording_id", "task"], "index_where": sa.text("generation IS NULL")}
     changes = {name: statement.excluded[name] for name in names}
     cleared = dict.fromkeys(("taken_epoch", "error_code", "error_message", "waived_why"), None)
-    return statement.on_conflict_do_update(  # type: ignore[no-any-return]
-        index_elements=["recording_id", "generation"], set_=changes | cleared
-    )
+    return statement.on_conflict_do_update(set_=changes | cleared, where=where, **unique)
+
+
+@lru_cache
+def _enqueue(dialect: str) -> Any:
+    return begun_anew(upsert(dialect, work_items), ("reason", "priority", "state", "attempts", "updated_at"))
 
 
 def enqueue(tx: Transaction, recording_id: str, generations: Sequence[str], reason: Reason, now: int) -> None:
@@ -85,36 +87,6 @@ def enqueue(tx: Transaction, recording_id: str, generations: Sequence[str], reas
             _enqueue(tx.dialect.name),
             [fresh | {"recording_id": recording_id, "generation": g} for g in generations],
         )
-
-
-@lru_cache
-def _ask(dialect: str) -> sa.Insert:
-    statement = upsert(dialect, work_items)
-    names = ("reason", "priority", "state", "attempts", "updated_at", "options")
-    changes = {name: statement.excluded[name] for name in names}
-    cleared = dict.fromkeys(("taken_epoch", "error_code", "error_message", "waived_why"), None)
-    return statement.on_conflict_do_update(  # type: ignore[no-any-return]
-        index_elements=["recording_id", "task"], index_where=sa.text("generation IS NULL"), set_=changes | cleared
-    )
-
-
-def ask_for_turns(
-    tx: Transaction, recording_ids: Sequence[str], reason: Reason, now: int, options: str | None = None
-) -> None:
-    """Queue recordings to be diarized, from their first attempt on, with what a person asks of it."""
-    priority = PRIORITY_TURNS_FIRST if reason == "migration" else PRIORITY[reason]
-    fresh: dict[str, object] = {
-        "task": DIARIZE, "reason": reason, "priority": priority, "state": "queued", "attempts": 0, "updated_at": now,
-        "options": options,
-    }  # fmt: skip
-    if recording_ids:
-        tx.execute(_ask(tx.dialect.name), [fresh | {"recording_id": each} for each in recording_ids])
-
-
-def no_more_turns(tx: Transaction, recording_id: str) -> None:
-    """The turns of a recording came otherwise: it need not be diarized."""
-    mine = (work_items.c.recording_id == recording_id) & (work_items.c.task == DIARIZE)
-    tx.execute(sa.delete(work_items).where(mine, work_items.c.state != "done"))
 
 
 def enqueue_library(tx: Transaction, generation: str, now: int) -> int:
@@ -138,10 +110,8 @@ def enqueue_library(tx: Transaction, generation: str, now: int) -> int:
     rows = rows.order_by(recordings.c.created_at, recordings.c.id)  # they are taken in the order of their numbers
     columns = ["recording_id", "task", "generation", "reason", "priority", "state", "attempts", "updated_at"]
     statement = upsert(tx.dialect.name, work_items).from_select(columns, rows)
-    changes = {name: statement.excluded[name] for name in columns[3:]}
-    cleared = dict.fromkeys(("taken_epoch", "error_code", "error_message", "waived_why"), None)
     result = tx.execute(
-        statement.on_conflict_do_update(index_elements=["recording_id", "generation"], set_=changes | cleared),
+        begun_anew(statement, columns[3:]),
         execution_options={"preserve_rowcount": True},  # for an INSERT it is not known otherwise
     )
     return int(result.rowcount)
@@ -396,12 +366,6 @@ def open_count(tx: Transaction, generation: str | None = None) -> int:
     if generation is not None:
         query = query.where(work_items.c.generation == generation)
     return tx.scalar(query) or 0
-
-
-def to_diarize(tx: Transaction) -> int:
-    """How many recordings wait for their turns."""
-    mine = (work_items.c.task == DIARIZE) & work_items.c.state.in_(("queued", "taken"))
-    return tx.scalar(sa.select(sa.func.count()).where(mine)) or 0
 
 
 def progress(tx: Transaction, generation: str) -> Progress:

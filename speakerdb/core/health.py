@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from speakerdb.core.lifecycle import State
+from speakerdb.core.turns import DIARIZE
 from speakerdb.errors import (
     ConfigurationError,
     DiarizerRefused,
@@ -19,8 +20,6 @@ from speakerdb.reports.live import Halt
 from speakerdb.reports.seeing import ErrorGroup, LeaseView, Problem, Waiting
 
 WORK = "speakerdb work"
-DIARIZE = "diarize"
-"""The lane of recordings whose turns are to be found."""
 _FAULTS: tuple[type[SpeakerDBError], ...] = (
     ModelUnavailable, *ModelUnavailable.__subclasses__(), DimensionMismatch,
 )  # fmt: skip

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from numbers import Real
+from typing import Final
 
 from speakerdb.core.texts import MAX_NAME_LENGTH, flaw
 from speakerdb.errors import InvalidTurns, NeedsTurns
@@ -177,6 +178,8 @@ def validate(turns: Iterable[Turn], duration: float | None) -> tuple[Turn, ...]:
     return tuple(sorted(kept, key=in_time))
 
 
+DIARIZE: Final = "diarize"
+"""What is to be done with a recording whose turns are to be found, and the name of that lane of the queue."""
 AWAITED = "awaited"
 """In the place of a digest: the turns are yet to be found, by a diarizer."""
 NOBODY = "nobody"

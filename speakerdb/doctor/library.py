@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from speakerdb.catalog import health, journal, upgrade, work
+from speakerdb.catalog import asking, health, journal, upgrade
 from speakerdb.catalog.database import Database
 from speakerdb.errors import ConfigurationError, SpeakerDBError
 from speakerdb.index.opening import missing_file, open_index
@@ -75,7 +75,7 @@ def _database(database: Database, facts: Facts) -> Iterator[DoctorCheck]:
         with database.read() as tx:
             facts.live = journal.live_generations(tx)
             facts.newest, facts.now = health.newest(tx), database.now()
-            facts.to_diarize = work.to_diarize(tx)
+            facts.to_diarize = asking.to_diarize(tx)
     try:
         health.write_nothing(database)
     except SpeakerDBError as error:

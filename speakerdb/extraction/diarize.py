@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from speakerdb.core.turns import in_time
-from speakerdb.diarizers.port import Diarization, DiarizationProgress
+from speakerdb.diarizers.port import Diarization
 from speakerdb.diarizers.sound import Sound
 from speakerdb.errors import ExtractionError
 from speakerdb.executors.telling import tell
@@ -29,17 +29,13 @@ def diarize(task: DiarizeTask) -> Diarized:
     diarizer = task.load(task.asked.channels)
     # It takes all the cores, as a model does.
     with state.network.turn(state.network.ticket()):
-        found = diarizer.diarize(sound, task.asked.hints, on_progress=_told)
+        found = diarizer.diarize(sound, task.asked.hints, on_progress=tell)
     if path is not None:
         check_same(path, task.fingerprint, "was changed while it was read")
     found = _fitting(found, task.seconds)
     voices, notice = _voices(task, found)
     notices = tuple(f"{task.recording_id}: {each}" for each in (*found.notices, *notice))
     return Diarized(task.recording_id, task.content_version, found, voices, notices)
-
-
-def _told(progress: DiarizationProgress) -> None:
-    tell(progress)
 
 
 def _fitting(found: Diarization, seconds: float | None) -> Diarization:

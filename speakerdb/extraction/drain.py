@@ -22,6 +22,7 @@ from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.leases import Lease
 from speakerdb.catalog.library import RecordingRow
 from speakerdb.catalog.work import Item
+from speakerdb.core.turns import DIARIZE
 from speakerdb.diarizers.asked import Asked
 from speakerdb.diarizers.loading import DiarizerLoader
 from speakerdb.errors import GenerationChanged, SpeakerDBError, WorkerTimeout
@@ -216,7 +217,7 @@ class Extraction:
         """Those of one recording that were not tried before as one, in the place of the first."""
         joined: dict[object, Parcel] = {}
         for parcel in parcels:
-            alone = parcel.suspect or self._extract is not extract or parcel.lane == work.DIARIZE
+            alone = parcel.suspect or self._extract is not extract or parcel.lane == DIARIZE
             key = parcel.items[0].id if alone else parcel.items[0].recording_id
             joined[key] = Parcel(joined[key].pairs + parcel.pairs) if key in joined else parcel
         return list(joined.values())

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from speakerdb import media
-from speakerdb.catalog import files, journal, library, people, schema, work
+from speakerdb.catalog import asking, files, journal, library, people, schema, work
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction, parts, savepoint
 from speakerdb.catalog.files import FileRow
@@ -340,7 +340,7 @@ class Files:
                 if heard:
                     work.enqueue(tx, row.recording_id, journal.live_generations(tx), "changed", now)
                 else:  # nobody knows who talks in the sound that it has now
-                    work.ask_for_turns(tx, [row.recording_id], "changed", now)
+                    asking.ask_for_turns(tx, [row.recording_id], "changed", now)
                 journal.record(
                     tx, "media-accepted", self._who, now, entity_id=row.recording_id, why=why, seconds=one.info.seconds
                 )

@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
-from speakerdb.catalog import adopting, intake, journal, library, people, vectors, work
+from speakerdb.catalog import adopting, asking, intake, journal, library, people, vectors, work
 from speakerdb.catalog.adopting import NO_TURNS
 from speakerdb.catalog.database import Transaction, savepoint
 from speakerdb.catalog.intake import Voice
 from speakerdb.catalog.library import RecordingRow
-from speakerdb.core.turns import AWAITED
+from speakerdb.core.turns import AWAITED, DIARIZE
 from speakerdb.diarizers.asked import Asked
 from speakerdb.errors import DuplicateEntry, InvalidInput, NotFound, SpeakerDBError
 from speakerdb.ingest.entries import Ready, Refused, Said
@@ -194,7 +194,7 @@ class PartWriter:
         if plan.outcome is AddOutcome.UNCHANGED:
             # Whoever adds it again has mended what was wrong with it.
             for lane in self._stuck.get(plan.row.id, ()):
-                if lane == work.DIARIZE:
+                if lane == DIARIZE:
                     continue
                 written.retried = True
                 if not self._dry_run:
@@ -207,7 +207,7 @@ class PartWriter:
         otherwise. One that has turns is not diarized again because its file is given again."""
         if plan.row.turns_digest != AWAITED:
             return
-        failed = work.DIARIZE in self._stuck.get(plan.row.id, ())
+        failed = DIARIZE in self._stuck.get(plan.row.id, ())
         stands, wanted = self._asked.get(plan.row.id), plan.ready.given.asked
         # A folder that is brought in again says nothing of numbers that a person gave for one of its files.
         asked = wanted if wanted.as_dict() or (failed and self._single) else stands or wanted
@@ -216,7 +216,7 @@ class PartWriter:
             written.to_diarize = True
             written.report = replace(written.report, to_diarize=True)
             if not self._dry_run:
-                work.ask_for_turns(self._tx, [plan.row.id], "new", self._now, asked.to_json())
+                asking.ask_for_turns(self._tx, [plan.row.id], "new", self._now, asked.to_json())
 
     def _refuse_lost_voices(self, recording: str, ready: Ready) -> None:
         """`InvalidInput` where turns for an imported recording do not name all its voices: they, and what is known of them,
@@ -257,9 +257,9 @@ class PartWriter:
         if plan.awaited and plan.outcome is not AddOutcome.UNCHANGED:
             reason: work.Reason = "new" if known is None else "changed"
             work.drop_open_of(tx, row.id)  # with the turns that it has, other sound is not worth extracting
-            work.ask_for_turns(tx, [row.id], reason, now, plan.ready.given.asked.to_json())
+            asking.ask_for_turns(tx, [row.id], reason, now, plan.ready.given.asked.to_json())
         if plan.new_turns and known is not None:
-            work.no_more_turns(tx, row.id)
+            asking.no_more_turns(tx, row.id)
         if plan.new_turns:
             ids, gone = library.write_turns(tx, row.id, turns, now, known=ids)
             lost = library.names_of(tx, gone) if gone else []

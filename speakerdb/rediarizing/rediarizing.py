@@ -7,7 +7,7 @@ from concurrent.futures import BrokenExecutor
 from dataclasses import replace
 from functools import partial
 
-from speakerdb.catalog import asking, assignments, journal, library, people, vectors, work
+from speakerdb.catalog import asking, assignments, journal, library, people, vectors
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.choosing import recording_of
 from speakerdb.catalog.database import Transaction, parts
@@ -64,7 +64,7 @@ class Rediarizing:
             rows = self._rows(tx, recordings)
             now = self._catalog.now()
             for part in parts(rows):
-                work.ask_for_turns(tx, [row.id for row in part], "changed", now, asked.to_json())
+                asking.ask_for_turns(tx, [row.id for row in part], "changed", now, asked.to_json())
             named: Sequence[str | None] = [row.id for row in rows] if len(rows) <= NAMED_IN_EVENTS else [None]
             for entity in named:
                 count = 1 if entity is not None else len(rows)

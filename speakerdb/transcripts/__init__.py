@@ -1,6 +1,5 @@
 """Transcripts of recordings: whose words they are, kept, shown, removed; and what is said most."""
 
-from speakerdb.catalog.choosing import recording_of
 from speakerdb.transcripts.files import MAX_TRANSCRIPT_BYTES, SUFFIX_OF_TYPE, read_text, text_of
 from speakerdb.transcripts.transcripts import FORMS, Form, Shown, Transcripts
 from speakerdb.transcripts.words import FILLERS, LONGEST_PHRASE, MOST_FILLERS, Whose
@@ -17,6 +16,5 @@ __all__ = [
     "Transcripts",
     "Whose",
     "read_text",
-    "recording_of",
     "text_of",
 ]

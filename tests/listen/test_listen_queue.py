@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from audio_files import write
 
-from speakerdb.catalog import diarizations, library, schema, work
+from speakerdb.catalog import asking, diarizations, library, schema
 from speakerdb.catalog.adopting import NO_TURNS
 from speakerdb.core.turns import AWAITED, NOBODY
 from speakerdb.diarizers.asked import Asked
@@ -234,7 +234,7 @@ def test_progress_is_told() -> None:
 def _again(db: SpeakerDB, recording: str) -> None:
     db.extraction.keep(recording, silence(20.0))
     with db.catalog.change() as tx:
-        work.ask_for_turns(tx, [recording], "changed", db.catalog.now())
+        asking.ask_for_turns(tx, [recording], "changed", db.catalog.now())
 
 
 def _imported(db: SpeakerDB, recording: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from speakerdb.extraction.task import Diarized, DiarizeTask
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import FakeExecutor, fake_settings, fake_vector
 from speakerdb.types import Turn
+from tests.lent_library import on_either
 from tests.on_postgres import spare_databases
 
 __all__ = ["spare_databases"]
@@ -69,10 +70,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def catalogs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every library of a test has its catalog in an SQLite file, then in a database on PostgreSQL."""
-    if request.param == "sqlite":
-        yield
-        return
-    with request.getfixturevalue("spare_databases").as_catalogs(monkeypatch):
+    with on_either(request, monkeypatch):
         yield
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from speakerdb.cli import session
-from speakerdb.cli.main import main
 from speakerdb.core.pooling import pool
 from speakerdb.extraction.extract import Extracted, Task
 from speakerdb.reports import AddReport
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import FAKE_CHECKSUM, FakeExecutor, fake_extract, fake_settings, silence
 from speakerdb.types import FloatArray, Turn
+from tests.lent_library import Shell, lent
 
 
 def turns(*seconds: float, labels: str = "ABC") -> tuple[Turn, ...]:
@@ -88,43 +86,6 @@ def events(db: SpeakerDB) -> list[dict[str, Any]]:
     return db.events(limit=1_000_000)[::-1]
 
 
-@dataclass
-class Shell:
-    """The command line on the library of a test."""
-
-    capsys: pytest.CaptureFixture[str]
-
-    def run(self, *args: str) -> tuple[int, str, str]:
-        self.capsys.readouterr()
-        code = main([str(each) for each in args])
-        out, err = self.capsys.readouterr()
-        return code, out, err
-
-    def ok(self, *args: str) -> str:
-        code, out, err = self.run(*args)
-        assert code == 0, (args, out, err)
-        return out
-
-    def json(self, *args: str) -> Any:
-        return json.loads(self.ok(*args, "--json"))
-
-    def refused(self, *args: str) -> dict[str, Any]:
-        code, out, _ = self.run(*args, "--json")
-        error = json.loads(out)["error"]
-        assert code == error["exit_code"] != 0
-        return dict(error)
-
-
 @pytest.fixture
 def shell(db: SpeakerDB, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    class Lent:
-        """The test's library; a command may not close it."""
-
-        def __enter__(self) -> SpeakerDB:
-            return db
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-    monkeypatch.setattr(session, "open_service", lambda _: Lent())
-    return Shell(capsys)
+    return lent(db, monkeypatch, capsys)

@@ -9,7 +9,8 @@ import pytest
 
 from speakerdb.cli import session
 from speakerdb.service import SpeakerDB
-from tests.people.conftest import Shell, add
+from tests.lent_library import Shell
+from tests.people.conftest import add
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from speakerdb.catalog import library, people
 from speakerdb.errors import InvalidInput
 from speakerdb.people.splitting import Choice
 from speakerdb.service import SpeakerDB
-from tests.people.conftest import Shell, add
+from tests.lent_library import Shell
+from tests.people.conftest import add
 
 NAMES = [
     "Ada", "Зоя Ильина", "山田 太郎", "محمد علي", "דנה כהן", "अनन्या", "Ñandú O'Brien-Ó Sé", "👩‍👩‍👧",

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rediarize_kit import by_hand
 from starlette.testclient import TestClient
 
 from speakerdb.api.app import create_app
-from speakerdb.cli import session
-from speakerdb.cli.main import main
 from speakerdb.service import SpeakerDB
+from tests.lent_library import EITHER, Shell, lent, on_either
 from tests.listen.conftest import Ear
 from tests.on_postgres import spare_databases
 
 __all__ = ["spare_databases"]
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
+@pytest.fixture(params=EITHER)
 def catalogs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The catalog is an SQLite file, or a database on PostgreSQL."""
-    if request.param == "sqlite":
-        yield
-        return
-    with request.getfixturevalue("spare_databases").as_catalogs(monkeypatch):
+    with on_either(request, monkeypatch):
         yield
 
 
@@ -51,46 +44,9 @@ def db(tmp_path: Path, ear: Ear) -> Iterator[SpeakerDB]:
         yield opened
 
 
-@dataclass
-class Shell:
-    """The command line on the library of a test."""
-
-    capsys: pytest.CaptureFixture[str]
-
-    def run(self, *args: object) -> tuple[int, str, str]:
-        self.capsys.readouterr()
-        code = main([str(each) for each in args])
-        out, err = self.capsys.readouterr()
-        return code, out, err
-
-    def ok(self, *args: object) -> str:
-        code, out, err = self.run(*args)
-        assert code == 0, (args, out, err)
-        return out
-
-    def json(self, *args: object) -> Any:
-        return json.loads(self.ok(*args, "--json"))
-
-    def refused(self, *args: object) -> dict[str, Any]:
-        code, out, _ = self.run(*args, "--json")
-        error = json.loads(out)["error"]
-        assert code == error["exit_code"] != 0
-        return dict(error)
-
-
 @pytest.fixture
 def shell(db: SpeakerDB, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    class Lent:
-        """The test's library; a command may not close it."""
-
-        def __enter__(self) -> SpeakerDB:
-            return db
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-    monkeypatch.setattr(session, "open_service", lambda _: Lent())
-    return Shell(capsys)
+    return lent(db, monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from speakerdb.diarizers.asked import Asked
 from speakerdb.errors import DiarizationFailed
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import silence
+from tests.lent_library import Shell
 from tests.listen.conftest import Ear
-from tests.rediarize.conftest import Shell
 
 LESS = turns((0.0, 10.0, "S0"), (10.0, 20.0, "S1"), (28.0, 28.5, "S2"))
 

@@ -14,8 +14,8 @@ from speakerdb.errors import InvalidInput
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import silence, two_voices
 from tests.audio_files import write
+from tests.lent_library import Shell
 from tests.listen.conftest import Ear
-from tests.rediarize.conftest import Shell
 
 
 @pytest.fixture

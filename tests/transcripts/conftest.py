@@ -7,24 +7,21 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
-from transcripts_kit import Shell, add
+from transcripts_kit import add
 
 from speakerdb.api.app import create_app
-from speakerdb.cli import session
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import FakeExecutor, fake_settings
+from tests.lent_library import EITHER, Shell, lent, on_either
 from tests.on_postgres import spare_databases
 
 __all__ = ["spare_databases"]
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.servers)])
+@pytest.fixture(params=EITHER)
 def catalogs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The catalog is an SQLite file, or a database on PostgreSQL."""
-    if request.param == "sqlite":
-        yield
-        return
-    with request.getfixturevalue("spare_databases").as_catalogs(monkeypatch):
+    with on_either(request, monkeypatch):
         yield
 
 
@@ -51,17 +48,7 @@ def db(data: Path) -> Iterator[SpeakerDB]:
 
 @pytest.fixture
 def shell(db: SpeakerDB, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    class Lent:
-        """The test's library; a command may not close it."""
-
-        def __enter__(self) -> SpeakerDB:
-            return db
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-    monkeypatch.setattr(session, "open_service", lambda _: Lent())
-    return Shell(capsys)
+    return lent(db, monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-from transcripts_kit import HOSTILE, SAID, SRT, VTT, WORDS, Shell, add, whisperx
+from transcripts_kit import HOSTILE, SAID, SRT, VTT, WORDS, add, whisperx
 
 from speakerdb.core.transcript import parse_transcript
 from speakerdb.reports.access import Role
 from speakerdb.service import SpeakerDB
 from speakerdb.transcripts import MAX_TRANSCRIPT_BYTES
+from tests.lent_library import Shell
 
 WHERE = "/v1/recordings/talk/transcript"
 GOLDEN_SRT = f"""1

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
-from transcripts_kit import Shell, add, whisperx
+from transcripts_kit import add, whisperx
 
 from speakerdb.core.transcript import Segment, Transcript, Word, label
 from speakerdb.core.transcript.counting import Frequent, count_words, phrases, plain, words_of
@@ -22,6 +22,7 @@ from speakerdb.service import SpeakerDB
 from speakerdb.transcripts import FILLERS, Whose
 from speakerdb.transcripts import words as counting
 from speakerdb.types import Turn
+from tests.lent_library import Shell
 
 
 def said(db: SpeakerDB, recording: str, *pieces: tuple[float, str]) -> None:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import pytest
-
-from speakerdb.cli.main import main
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import silence, two_voices
 from speakerdb.types import Turn
@@ -78,30 +74,3 @@ def add(db: SpeakerDB, name: str = "talk", turns: tuple[Turn, ...] = two_voices(
     """A recording in memory, 20 s long; speaker ids by label."""
     report = db.add(None, turns, recording_id=name, waveform=silence(20), **more)
     return dict(report.speakers)
-
-
-@dataclass
-class Shell:
-    """The command line on the library of a test."""
-
-    capsys: pytest.CaptureFixture[str]
-
-    def run(self, *args: object) -> tuple[int, str, str]:
-        self.capsys.readouterr()
-        code = main([str(each) for each in args])
-        out, err = self.capsys.readouterr()
-        return code, out, err
-
-    def ok(self, *args: object) -> str:
-        code, out, err = self.run(*args)
-        assert code == 0, (args, out, err)
-        return out
-
-    def json(self, *args: object) -> Any:
-        return json.loads(self.ok(*args, "--json"))
-
-    def refused(self, *args: object) -> dict[str, Any]:
-        code, out, _ = self.run(*args, "--json")
-        error = json.loads(out)["error"]
-        assert code == error["exit_code"] != 0
-        return dict(error)

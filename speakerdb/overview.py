@@ -23,6 +23,7 @@ from speakerdb.extraction.drain import LEASE_NAME as WORK_LEASE
 from speakerdb.index.port import VectorIndex
 from speakerdb.live import Live, Preferences
 from speakerdb.migrator import Serving
+from speakerdb.migrator.layout import Layout
 from speakerdb.migrator.serving import LEASE_NAME as MIGRATION_LEASE
 from speakerdb.reports import CurrentRecording, ItemError, MigrationView, Progress, SourceLag, Status
 from speakerdb.reports.recordings import MigrationSummary, Part
@@ -187,17 +188,17 @@ class Overview:
 
     def _look(self, *, migration_only: bool = False) -> _Seen:
         """Read everything once. With `migration_only`, what is counted is counted for the newest migration's target alone."""
-        indices, faults = self._indices()
-        serving, index, alias_faults = (None, None, []) if indices is None else self._alias()
+        layout, faults = self._layout()
+        serving, index, alias_faults = (None, None, []) if layout is None else self._alias()
         stated, halt = self._serving.stated(), self._live.halt()
-        left_over = {} if indices is None else self._serving.left_over()
         with self._catalog.read() as tx:
             now = self._catalog.now()
             held = {one.name: one for one in activity.lease_views(tx, self._catalog, now)}
             newest = journal.newest(tx, SERVING_ALIAS)
             # In this transaction: another process may start a migration between two of them.
             only = {newest.target} if migration_only and newest is not None else set()
-            live = tuple(name for name in journal.live_generations(tx) if not migration_only or name in only)
+            every = journal.live_generations(tx)
+            live = tuple(name for name in every if not migration_only or name in only)
             wanted = dict.fromkeys([*live, *only])
             queues = activity.queues(tx, journal.paused_targets(tx))
             diarized = None if newest is None else asking.progress(tx, newest.started_at)
@@ -211,7 +212,7 @@ class Overview:
             progress = {name: work.progress(tx, name) for name in wanted}
             generations = tuple(
                 self._generation_facts(
-                    tx, name, progress[name], queues.get(name, activity.Queue()), indices, model_faults.get(name),
+                    tx, name, progress[name], queues.get(name, activity.Queue()), layout, model_faults.get(name),
                     tuple(group for group in groups if group.generation == name),
                 )
                 for name in live
@@ -233,7 +234,7 @@ class Overview:
                 disk_free=shutil.disk_usage(self._data_dir).free,
                 disk_floor=self._disk_floor,
                 old_cache=os.environ.get("PYANNOTE_CACHE"),
-                left_over=left_over,
+                left_over={} if layout is None else layout.left_over(self._generations.values(), every),
                 halt=halt,
                 turns=None if migration_only else _turns_facts(queues, model_faults, groups),
             )
@@ -241,7 +242,7 @@ class Overview:
                 facts=facts,
                 live=live,
                 index=index,
-                away=indices is None,
+                away=layout is None,
                 faults=(*faults, *alias_faults),
                 leases=tuple(held.values()),
                 current=activity.current(tx) if works is not None and works.held else (),
@@ -268,10 +269,10 @@ class Overview:
             return None, None, [Problem(error.code, "error", f"{error.message} {error.hint}".strip(), command)]
         return state.generation.name, state.index, []
 
-    def _indices(self) -> tuple[frozenset[str] | None, list[Problem]]:
-        """The names of the concrete indices; None, and what is wrong, where the index cannot be asked."""
+    def _layout(self) -> tuple[Layout | None, list[Problem]]:
+        """What lies in the index; None, and what is wrong, where it cannot be asked."""
         try:
-            return frozenset(self._index.indices()), []
+            return self._serving.layout(), []
         except SpeakerDBError as error:
             return None, [Problem(error.code, "error", f"{error.message} {error.hint}".strip(), "speakerdb doctor")]
 
@@ -288,18 +289,17 @@ class Overview:
         name: str,
         progress: Progress,
         queue: activity.Queue,
-        indices: frozenset[str] | None,
+        layout: Layout | None,
         fault: tuple[str, str] | None,
         errors: tuple[ErrorGroup, ...],
     ) -> GenerationFacts:
-        index = (
-            self._generations[name].index_name if indices is None else self._serving.index_of(self._generations[name])
-        )
+        generation = self._generations[name]
+        index = generation.index_name if layout is None else layout.current(generation)
         refused, why = activity.rejected(tx, name)
         return GenerationFacts(
             name=name,
             index=index,
-            index_there=indices is None or index in indices,
+            index_there=layout is None or index in layout.infos,
             queued=queue.recordings,
             held_back=queue.held_back,
             taken=queue.taken,
@@ -307,7 +307,7 @@ class Overview:
             documents_waiting=progress.documents_waiting,
             rejected=refused,
             rejection=why,
-            misled=None if indices is None else self._serving.misled(self._generations[name]),
+            misled=None if layout is None else layout.misled(generation),
             model_fault=fault,
             errors=errors,
         )

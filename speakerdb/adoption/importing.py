@@ -15,6 +15,7 @@ from speakerdb.core.field_map import OURS, REASONS, FieldMap
 from speakerdb.errors import BackendError, ConfigurationError, DimensionMismatch, IndexMissing, InvalidInput
 from speakerdb.index.foreign import ForeignIndex, ForeignInfo, OwnIndices
 from speakerdb.index.port import VectorIndex
+from speakerdb.migrator.layout import mark_of
 from speakerdb.migrator.serving import LEASE_NAME, Serving
 from speakerdb.reports.adopting import ImportProgress, ImportReport, OnImport, RefusedDocuments
 from speakerdb.reports.seeing import Problem
@@ -221,7 +222,7 @@ class Import:
                 )
             return found
         for generation in self._generations.values():
-            if info.metadata == self._serving.metadata(generation):
+            if info.metadata == mark_of(generation):
                 return generation
         fitting = [one for one in self._generations.values() if one.dimension == dimension]
         if len(fitting) == 1:

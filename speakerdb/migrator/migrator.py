@@ -34,6 +34,7 @@ from speakerdb.errors import (
 )
 from speakerdb.index.port import VectorIndex
 from speakerdb.migrator import gates, preflight
+from speakerdb.migrator.layout import mark_of
 from speakerdb.migrator.outcome import Outcome
 from speakerdb.migrator.pointing import Pointing
 from speakerdb.migrator.probing import Probing
@@ -161,7 +162,7 @@ class Migrator:
             for name, found in self._index.indices().items():
                 # Ours and not live, so it is what a start that died, or a database that was restored since, left:
                 # documents that SQL does not know would stay in it for ever. Another's is refused below.
-                if found.metadata == self._serving.metadata(wanted):
+                if found.metadata == mark_of(wanted):
                     self._outcome.drop(lease, name)
             self._catalog.keep(lease)
             self._serving.make_index(wanted)

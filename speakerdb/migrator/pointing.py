@@ -24,6 +24,7 @@ from speakerdb.errors import (
 )
 from speakerdb.index.port import VectorIndex
 from speakerdb.migrator import gates
+from speakerdb.migrator.layout import mark_of
 from speakerdb.migrator.outcome import Outcome
 from speakerdb.migrator.serving import LEASE_NAME, Serving
 from speakerdb.migrator.swap import TOKEN_PREFIX, remove_tokens
@@ -142,7 +143,7 @@ class Pointing:
             )
         target = self._serving.index_of(generation)
         info = self._index.indices().get(target)
-        if info is None or info.metadata != self._serving.metadata(generation):
+        if info is None or info.metadata != mark_of(generation):
             found = "is missing" if info is None else "is not one that speakerdb wrote for it"
             raise IndexMissing(
                 f"The index {target!r} of {generation.name} {found}.",

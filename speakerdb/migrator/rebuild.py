@@ -26,6 +26,7 @@ from speakerdb.catalog.leases import Lease
 from speakerdb.errors import BackendError, GateFailed, IndexMissing, SpeakerDBError
 from speakerdb.index.port import VectorIndex
 from speakerdb.migrator import gates
+from speakerdb.migrator.layout import mark_of
 from speakerdb.migrator.outcome import Outcome
 from speakerdb.migrator.serving import LEASE_NAME, Serving
 from speakerdb.migrator.swap import TOKEN_PREFIX, remove_tokens
@@ -159,7 +160,7 @@ class Rebuild:
         if info is None:
             return None
         # Another's, where somebody moved the write alias: it stays as it is, and the alias comes back.
-        return name if info.metadata == self._serving.metadata(generation) else None
+        return name if info.metadata == mark_of(generation) else None
 
     def _drop_left_over(self, lease: Lease, generation: Generation) -> None:
         """What has been replaced, what a rebuild that died has left, and what a database that was restored does not know."""
@@ -177,7 +178,7 @@ class Rebuild:
             name = f"{generation.index_name}.r{count}"
             count += 1
         token = f"{TOKEN_PREFIX}rebuild-{generation.name}-{lease.epoch}"
-        self._index.create(name, generation.dimension, self._serving.metadata(generation))
+        self._index.create(name, generation.dimension, mark_of(generation))
         self._catalog.keep(lease)
         self._index.update_aliases([AliasAction.add(token, name)])
         return name, token
@@ -228,7 +229,7 @@ class Rebuild:
             AliasAction.remove(generation.write_alias, name) for name in aliases.get(generation.write_alias, ())
         ]
         actions.append(AliasAction.add(generation.write_alias, new))
-        marked, infos = self._serving.metadata(generation), self._index.indices()
+        marked, infos = mark_of(generation), self._index.indices()
         own = bool(serving) and all(name in infos and infos[name].metadata == marked for name in serving)
         moves = own or (self._serving.stated() == generation.name and (serve or not serving))
         if moves:

@@ -12,6 +12,7 @@ from speakerdb.catalog.leases import Lease
 from speakerdb.core.lifecycle import State
 from speakerdb.errors import AliasMissing, ConfigurationError, LeaseHeld, SafetyStop
 from speakerdb.index.port import VectorIndex
+from speakerdb.migrator.layout import Layout, current_in, mark_of
 from speakerdb.migrator.swap import TOKEN_PREFIX, remove_tokens
 from speakerdb.reports.seeing import Problem
 from speakerdb.types import SERVING_ALIAS, AliasAction, Generation
@@ -83,7 +84,7 @@ class Serving:
                 hint=_REBUILD.format((self.stated() or "GENERATION") + (" --serve" if targets else "")),
                 targets=list(targets),
             )
-        indices = {name: _current(aliases, generation) for name, generation in self._generations.items()}
+        indices = {name: current_in(aliases, generation) for name, generation in self._generations.items()}
         state = ServingState(self.generation_of(targets[0]), targets[0], indices)
         self._cached = (self._clock(), state)
         return state
@@ -99,7 +100,7 @@ class Serving:
                 return generation
         info = self._index.indices().get(index)
         for generation in self._generations.values():
-            if info is not None and info.metadata == self.metadata(generation):
+            if info is not None and info.metadata == mark_of(generation):
                 return generation
         raise ConfigurationError(
             f"The alias names the index {index!r}, and no generation of that index is defined.",
@@ -109,7 +110,7 @@ class Serving:
     def index_of(self, generation: Generation) -> str:
         """The concrete index that is kept current for a generation: the one its write alias names, else the one that
         would be made for it."""
-        return _current(self._index.aliases(), generation)
+        return current_in(self._index.aliases(), generation)
 
     def stated(self) -> str | None:
         """The generation that should serve by what SQL knows; None where only the alias could tell."""
@@ -130,10 +131,10 @@ class Serving:
         aliases = self._index.aliases()
         named = aliases.get(SERVING_ALIAS, ())
         generation = self._generations[stated]
-        if named != (_current(aliases, generation),):
+        if named != (current_in(aliases, generation),):
             return Disagreement(stated, named)
         info = self._index.indices().get(named[0])
-        own = info is None or info.metadata == self.metadata(generation)
+        own = info is None or info.metadata == mark_of(generation)
         return None if own else Disagreement(stated, named, foreign=True)
 
     def live(self) -> tuple[str, ...]:
@@ -146,46 +147,13 @@ class Serving:
         with self._catalog.read() as tx:
             return [name for name in journal.live_generations(tx) if journal.restored_since_rebuild(tx, name)]
 
-    def misled(self, generation: Generation) -> str | None:
-        """What is wrong with the aliases of a live generation whose index is there: somebody moved one by hand. None where
-        nothing is."""
-        infos, aliases = self._index.indices(), self._index.aliases()
-        own = {name for name, info in infos.items() if info.metadata == self.metadata(generation)}
-        written, serving = aliases.get(generation.write_alias, ()), aliases.get(SERVING_ALIAS, ())
-        if not (own or written):
-            return None
-        if len(written) != 1 or written[0] not in own:
-            named = " and ".join(written) or "nothing"
-            return f"The alias {generation.write_alias!r} names {named}; it must name one index of {generation.name}."
-        if serving != written and own.issuperset(serving) and serving:
-            return f"The alias {SERVING_ALIAS!r} names {serving[0]}, and what is new is written to {written[0]}."
-        return None
+    def layout(self) -> Layout:
+        """What lies in the index now, as it says itself."""
+        return Layout(self._index.indices(), self._index.aliases())
 
     def left_over(self) -> dict[str, str]:
-        """Concrete indices of ours that nothing needs, and whose they are: of a generation that is not live, or beside the
-        one that its write alias names; never one that another alias names. What was removed may still be in them.
-
-        What the holder of the migration's lease is making may be among them.
-        """
-        infos, aliases, live = self._index.indices(), self._index.aliases(), self.live()
-        ours = {generation.write_alias for generation in self._generations.values()}
-        named = {
-            name for alias, targets in aliases.items() for name in targets
-            if alias not in ours and not alias.startswith(TOKEN_PREFIX)
-        }  # fmt: skip
-        found = {}
-        for generation in self._generations.values():
-            written = aliases.get(generation.write_alias, ())
-            if generation.name in live and len(written) != 1:
-                continue  # which of them is the one, a rebuild finds out
-            kept = {*named, *written} if generation.name in live else named
-            marked = self.metadata(generation)
-            # By its name too: where prefixes of two installations begin alike, another's index may bear the same mark.
-            for name, info in infos.items():
-                mine = f"{name}.".startswith(f"{generation.index_name}.")
-                if mine and info.metadata == marked and name not in kept:
-                    found[name] = generation.name
-        return found
+        """See `Layout.left_over`."""
+        return self.layout().left_over(self._generations.values(), self.live())
 
     def restored_problems(self) -> list[Problem]:
         """For `status`: what a restored database has still to be brought in line with."""
@@ -209,9 +177,9 @@ class Serving:
         with self._catalog.read() as tx:
             ahead = {}
             for name in journal.live_generations(tx):
-                info = infos.get(_current(aliases, self._generations[name]))
-                if info is None or info.metadata != self.metadata(self._generations[name]):
-                    continue  # somebody moved the write alias: `misled` says so
+                info = infos.get(current_in(aliases, self._generations[name]))
+                if info is None or info.metadata != mark_of(self._generations[name]):
+                    continue  # somebody moved the write alias: `Layout.misled` says so
                 if not info.newest or journal.restored_since_rebuild(tx, name):
                     continue
                 if not vectors.has_version_from(tx, name, info.newest):
@@ -259,15 +227,10 @@ class Serving:
         except LeaseHeld:
             self._wait_for_alias()
 
-    @staticmethod
-    def metadata(generation: Generation) -> Mapping[str, str]:
-        """What marks an index as this generation's."""
-        return {"generation": generation.name, "fingerprint": generation.fingerprint}
-
     def make_index(self, generation: Generation) -> None:
         """The generation's concrete index and write alias, where they are not there yet."""
         if generation.write_alias not in self._index.aliases():
-            self._index.create(generation.index_name, generation.dimension, self.metadata(generation))
+            self._index.create(generation.index_name, generation.dimension, mark_of(generation))
             self._index.update_aliases([AliasAction.add(generation.write_alias, generation.index_name)])
 
     def give_alias(self, lease: Lease, generation: Generation) -> None:
@@ -293,11 +256,6 @@ class Serving:
             if self._clock() >= deadline:
                 return
             time.sleep(0.05)
-
-
-def _current(aliases: Mapping[str, tuple[str, ...]], generation: Generation) -> str:
-    targets = aliases.get(generation.write_alias, ())
-    return targets[0] if len(targets) == 1 else generation.index_name
 
 
 def _legacy(begun: bool) -> SafetyStop:

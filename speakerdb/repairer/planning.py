@@ -12,6 +12,7 @@ from speakerdb.core.drift import Scene, Sums, When, brakes, differing
 from speakerdb.errors import DeletionBrake, EmptySource, IndexMissing, RestoredSource, SafetyStop
 from speakerdb.index.port import VectorIndex
 from speakerdb.migrator import Serving
+from speakerdb.migrator.layout import mark_of
 from speakerdb.repairer.comparing import Comparison
 from speakerdb.reports.repairing import GenerationPlan, Refusal, RunKind
 from speakerdb.settings import RepairSettings
@@ -158,7 +159,7 @@ class Planning:
                 f"The write alias of {generation.name} names {len(names)} indices; it must name one.", hint=hint
             )
         info = infos[names[0]]
-        if info.metadata != self._serving.metadata(generation):
+        if info.metadata != mark_of(generation):
             raise SafetyStop(
                 f"The write alias of {generation.name} names {info.name}, which is not its index.", hint=hint
             )
@@ -166,7 +167,7 @@ class Planning:
 
     def _of_aliases(self, generation: Generation) -> tuple[str, ...]:
         """What is wrong with the aliases. Nothing here moves one."""
-        found = [self._serving.misled(generation)]
+        found = [self._serving.layout().misled(generation)]
         disagreement = self._serving.disagreement()
         if disagreement is not None and disagreement.stated == generation.name:
             found.append(disagreement.sentence)

@@ -30,7 +30,7 @@ from speakerdb.testing.index_oracle import (
     vectors,
 )
 from speakerdb.testing.index_search_contract import IndexSearchContract
-from speakerdb.types import AliasAction
+from speakerdb.types import AliasAction, Filter
 
 
 class IndexContract(IndexSearchContract):
@@ -99,6 +99,16 @@ class IndexContract(IndexSearchContract):
         assert set(ready.indices()) == {"b"}
         assert ready.aliases() == {"r": ("b",)}
         ready.drop("a")
+
+    def test_a_search_that_can_find_nothing_still_misses_a_dropped_index(self, ready: VectorIndex) -> None:
+        """Nothing need be read to answer it; that the name is gone is told all the same."""
+        nobody = Filter(profile_ids=())
+        assert ready.search("a", vectors(1), 5, nobody) == [[]]
+        assert ready.search("a", vectors(1)[:0], 5) == []
+        ready.drop("a")
+        for queries, where in ((vectors(1), nobody), (vectors(1)[:0], Filter())):
+            with pytest.raises(IndexMissing):
+                ready.search("a", queries, 5, where)
 
     def test_an_index_made_again_is_empty(self, ready: VectorIndex) -> None:
         ready.bulk("w", [document("x", 9)])

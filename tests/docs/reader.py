@@ -126,6 +126,39 @@ def stage(page: Page) -> str | None:
     return found[1] if found else None
 
 
+class Desk:
+    """The one folder where pages are read, with what each begins with.
+
+    A library knows its recordings by their full paths. So each stage is made once, here, and copied back for the next page.
+    """
+
+    def __init__(self, folder: Path, standin_models: Path, programs: tuple[Path, ...]) -> None:
+        self._folder = folder / "reader"
+        self._kept = folder / "kept"
+        self._standin_models = standin_models
+        self._programs = programs
+
+    def laid(self, named: str | None) -> Path:
+        """The folder with the library of that stage, and nothing else than a reader has."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        kept = self._kept / (named or "nothing")
+        if not kept.exists():
+            self._folder.mkdir(parents=True)
+            furnish(self._folder, self._standin_models)
+            if named:
+                prepare(named, self._folder, programs=self._programs)
+            shutil.copytree(self._folder, kept, symlinks=True)
+        else:
+            shutil.copytree(kept, self._folder, symlinks=True)
+        return self._folder
+
+
+def prepare(named: str, folder: Path, *, programs: tuple[Path, ...] = (), servers: Servers | None = None) -> None:
+    """Make the library of a stage, in a folder that is furnished."""
+    done = _shell(["set -euo pipefail", STAGES[named]], folder, programs, servers)
+    assert done.returncode == 0, f"stage {named}: {done.stdout}{done.stderr}"
+
+
 def follow(
     page: Page,
     folder: Path,
@@ -134,7 +167,8 @@ def follow(
     before: str | None = None,
     servers: Servers | None = None,
 ) -> dict[int, str]:
-    """Run a page's blocks, and give what each printed, by line. Fails at the first that fails.
+    """Run a page's blocks in a folder with what it begins with, and give what each printed, by line. Fails at the first
+    that fails.
 
     `programs` are folders in front of the shell's path, before the one of this environment. With `before` only the blocks
     above the heading of that text. `servers` take the places of those that the page names.
@@ -142,8 +176,6 @@ def follow(
     end = len(page.text) if before is None else page.text.index(f"\n## {before}\n")
     blocks = [block for block in page.runnable() if block.line <= page.text.count("\n", 0, end)]
     script = ["set -euo pipefail"]
-    if named := stage(page):
-        script += ["echo stage >reached", f"{{ {STAGES[named]}; }} >printed-stage 2>&1 </dev/null"]
     for block in blocks:
         printed = folder / f"printed-{block.line}"
         code = block.code if servers is None else servers.put_into(block.code)
@@ -153,6 +185,17 @@ def follow(
         else:
             (folder / f"example_{block.line}.py").write_text(code, encoding="utf-8")
             script.append(f"env -u SPEAKERDB_EXECUTOR python example_{block.line}.py >{printed} 2>&1 </dev/null")
+    done = _shell(script, folder, programs, servers)
+    if done.returncode:
+        line = (folder / "reached").read_text().strip()
+        printed = (folder / f"printed-{line}").read_text(encoding="utf-8")
+        pytest.fail(f"{page.name}, block at line {line}: exit status {done.returncode}\n{printed}{done.stderr}")
+    return {b.line: (folder / f"printed-{b.line}").read_text(encoding="utf-8") for b in blocks}
+
+
+def _shell(
+    script: list[str], folder: Path, programs: tuple[Path, ...], servers: Servers | None
+) -> subprocess.CompletedProcess[str]:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("SPEAKERDB_")},
         **STAND_INS,
@@ -163,12 +206,7 @@ def follow(
         ),
     }
     environment.pop("XDG_DATA_HOME", None)
-    done = subprocess.run(
+    return subprocess.run(
         ["bash", "-c", "\n".join(script)],
         cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=280,
     )  # fmt: skip
-    if done.returncode:
-        line = (folder / "reached").read_text().strip()
-        printed = (folder / f"printed-{line}").read_text(encoding="utf-8")
-        pytest.fail(f"{page.name}, block at line {line}: exit status {done.returncode}\n{printed}{done.stderr}")
-    return {b.line: (folder / f"printed-{b.line}").read_text(encoding="utf-8") for b in blocks}

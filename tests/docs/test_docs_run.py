@@ -16,14 +16,13 @@ from speakerdb.settings import Settings
 from speakerdb.testing.servers.opensearch import OpenSearch
 from speakerdb.testing.servers.postgres import Databases
 from tests.docs.pages import LANGUAGES, NOT_RUN, Block, Page, pages
-from tests.docs.reader import STAGES, Servers, follow, furnish, stage
+from tests.docs.reader import STAGES, Desk, Servers, follow, furnish, prepare, stage
 
 
-@pytest.fixture
-def reader(tmp_path: Path, standin_models: Path) -> Path:
-    """The folder of somebody who follows a page."""
-    furnish(tmp_path, standin_models)
-    return tmp_path
+@pytest.fixture(scope="session")
+def desk(tmp_path_factory: pytest.TempPathFactory, standin_models: Path, program: Path) -> Desk:
+    """Where somebody sits who follows one page after another."""
+    return Desk(tmp_path_factory.mktemp("desk"), standin_models, (program,))
 
 
 def _missing(shown: str, printed: str) -> str | None:
@@ -62,19 +61,27 @@ def _postgres_programs() -> tuple[Path, ...]:
     ],
 )
 def test_the_blocks_of_a_page_run_and_print_what_it_shows(
-    page: Page, reader: Path, request: pytest.FixtureRequest
+    page: Page, desk: Desk, request: pytest.FixtureRequest
 ) -> None:
     program: Path = request.getfixturevalue("program_with_models" if _loads_a_model(page) else "program")
-    _compare(page, follow(page, reader, programs=(program,)))
+    _compare(page, follow(page, desk.laid(stage(page)), programs=(program,)))
 
 
 @pytest.mark.parametrize("page", [pytest.param(p, id=p.name) for p in RUN if stage(p) == "servers"])
 def test_the_blocks_of_a_page_about_servers_run_against_real_ones(
-    page: Page, reader: Path, program: Path, postgres: Databases, opensearch: OpenSearch, opensearch_prefix: str
+    page: Page,
+    tmp_path: Path,
+    standin_models: Path,
+    program: Path,
+    postgres: Databases,
+    opensearch: OpenSearch,
+    opensearch_prefix: str,
 ) -> None:
     databases = tuple(postgres.new_database() for _ in Servers.DATABASES)
     servers = Servers(databases, opensearch.url, opensearch_prefix)
-    _compare(page, follow(page, reader, programs=(program, *_postgres_programs()), servers=servers))
+    furnish(tmp_path, standin_models)
+    prepare("servers", tmp_path, programs=(program,), servers=servers)
+    _compare(page, follow(page, tmp_path, programs=(program, *_postgres_programs()), servers=servers))
 
 
 def _compare(page: Page, printed: Mapping[int, str]) -> None:

@@ -338,6 +338,7 @@ class TestDiarizer:
         assert "checkpoint-untrusted" in examined(unpinned)["diarizer"].found
 
 
+@pytest.mark.usefixtures("libraries")
 class TestModels:
     @pytest.fixture(autouse=True)
     def online(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from speakerdb.catalog import leases, vectors
 from speakerdb.errors import BackendError, Conflict, GateFailed, IndexUnavailable, LeaseHeld
 from speakerdb.index.embedded import EmbeddedIndex
 from speakerdb.migrator import gates
+from speakerdb.migrator.layout import mark_of
 from speakerdb.service import SpeakerDB
 from speakerdb.settings import Settings
 from speakerdb.testing.factories import FakeExecutor, fake_settings, silence, two_voices
@@ -274,5 +275,5 @@ def test_an_index_of_another_name_is_nobodys_left_over(tmp_path: Path) -> None:
     with Library(tmp_path, "one").open() as db:
         made = db.generations["v3"]
         for name in ("b-speakers_v3", "b-speakers_v3.r2", "speakers_v3x", "speakers_v3.r77"):
-            db.index.create(name, made.dimension, db.serving.metadata(made))
+            db.index.create(name, made.dimension, mark_of(made))
         assert db.serving.left_over() == {"speakers_v3.r77": "v3"}

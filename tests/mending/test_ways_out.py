@@ -13,6 +13,7 @@ from speakerdb.backup import restore_library
 from speakerdb.catalog import copies
 from speakerdb.catalog.database import Database
 from speakerdb.index.embedded import EmbeddedIndex
+from speakerdb.migrator.layout import mark_of
 from speakerdb.service import SpeakerDB
 from speakerdb.settings import Settings
 from speakerdb.testing.factories import FakeExecutor, fake_settings, silence, two_voices
@@ -66,7 +67,7 @@ def move(db: SpeakerDB, alias: str, *names: str) -> None:
 def made(db: SpeakerDB, name: str, generation: str | None) -> str:
     found = db.generations.get(generation or "")
     if name not in db.index.indices():
-        db.index.create(name, found.dimension if found else 16, db.serving.metadata(found) if found else {})
+        db.index.create(name, found.dimension if found else 16, mark_of(found) if found else {})
     return name
 
 

@@ -21,7 +21,8 @@ from speakerdb.errors import (
 from speakerdb.generations import BUILT_IN
 from speakerdb.index.opensearch import searching
 from speakerdb.index.opensearch.adapter import OpenSearchIndex
-from speakerdb.migrator.serving import Serving
+from speakerdb.index.opensearch.refusals import Refusal
+from speakerdb.migrator.layout import mark_of
 from speakerdb.migrator.swap import TOKEN_PREFIX, remove_tokens
 from speakerdb.settings import OpenSearchSettings
 from speakerdb.testing.index_oracle import DIMENSION, C, R, W, document, outcomes, vectors
@@ -59,10 +60,10 @@ def index(opened: Open) -> OpenSearchIndex:
 def test_a_generation_is_made_from_its_definition(opened: Open, opensearch: OpenSearch, opensearch_prefix: str) -> None:
     index = opened(shards=2)
     for generation in BUILT_IN.values():
-        index.create(generation.index_name, generation.dimension, Serving.metadata(generation))
+        index.create(generation.index_name, generation.dimension, mark_of(generation))
         wired = f"{opensearch_prefix}{generation.index_name}"
         told = opensearch.ask("GET", f"/{wired}")[wired]
-        assert told["mappings"]["_meta"] == Serving.metadata(generation)
+        assert told["mappings"]["_meta"] == mark_of(generation)
         assert told["mappings"]["dynamic"] == "strict"
         vector = told["mappings"]["properties"]["vector"]
         assert (vector["dimension"], vector["method"]["engine"], vector["method"]["space_type"]) == (
@@ -376,3 +377,46 @@ def test_many_threads_share_one_adapter(index: OpenSearchIndex) -> None:
         thread.join()
     assert errors == []
     assert len(list(index.scan("a"))) == 40
+
+
+class TestAnIndexWhoseShardIsNotThereYet:
+    """As each is for a moment after it was made; here until the test lets its shard have a node."""
+
+    NOWHERE = "index.routing.allocation.require._name"
+
+    @pytest.fixture
+    def wired(self, opensearch: OpenSearch, opensearch_prefix: str) -> str:
+        wired = f"{opensearch_prefix}new"
+        body = {"settings": {self.NOWHERE: "nobody", "number_of_replicas": 0}}
+        opensearch.ask("PUT", f"/{wired}?wait_for_active_shards=0", body)
+        return wired
+
+    def test_it_is_waited_for(self, index: OpenSearchIndex, opensearch: OpenSearch, wired: str) -> None:
+        refused = threading.Event()
+        whole = index._counts
+
+        def counting(mappings: Any) -> Any:
+            try:
+                return whole(mappings)
+            except Refusal:
+                refused.set()
+                raise
+
+        index._counts = counting  # type: ignore[method-assign]
+
+        def give_it_a_node() -> None:
+            refused.wait(60)
+            opensearch.ask("PUT", f"/{wired}/_settings", {self.NOWHERE: None})
+
+        giver = threading.Thread(target=give_it_a_node)
+        giver.start()
+        found = index.indices()
+        giver.join()
+        assert refused.is_set()
+        assert set(found) == {"a", "new"}
+
+    def test_one_that_gets_none_is_told_of(self, opened: Open, index: OpenSearchIndex, wired: str) -> None:
+        assert wired
+        with pytest.raises(IndexUnavailable, match="503"):
+            opened(retry_seconds=0.0).indices()
+        assert set(index.aliases()) == {"w", "r"}, "what needs no shard answers"

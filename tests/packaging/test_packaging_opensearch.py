@@ -11,7 +11,7 @@ import pytest
 
 from speakerdb.generations import BUILT_IN
 from speakerdb.index.opensearch.definitions import BYTES
-from speakerdb.migrator.serving import Serving
+from speakerdb.migrator.layout import mark_of
 from speakerdb.types import Document, Generation
 
 
@@ -29,7 +29,7 @@ def test_a_definition_is_marked_as_the_generation_that_speakerdb_would_make(
     repository: Path, generation: Generation
 ) -> None:
     mappings = definition(repository, generation)["mappings"]
-    assert mappings["_meta"] == Serving.metadata(generation)
+    assert mappings["_meta"] == mark_of(generation)
 
 
 @pytest.mark.parametrize("generation", BUILT_IN.values(), ids=lambda generation: generation.name)

@@ -88,7 +88,8 @@ class Searcher:
 
     def search(self, name: str, queries: FloatArray, k: int, where: Filter) -> list[list[Hit]]:
         """See the port. `InvalidInput` for what cannot be searched, and for more than 10,000 hits of a larger index."""
-        target = self._known.get(name)
+        # Where the cluster need not be asked, no answer would check what is remembered.
+        target = None if matches_nothing(where) or not np.size(queries) else self._known.get(name)
         if target is not None and target.until > time.monotonic():
             try:
                 return self._search(name, target, queries, k, where)

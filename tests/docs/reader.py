@@ -31,6 +31,9 @@ STAND_INS = {
     "SPEAKERDB_DISK_FLOOR_MB": "0",
     # Without weights there is nothing to load and nothing that could hang: a process less for each command.
     "SPEAKERDB_EXECUTOR": "inline",
+    # What is fastest here is measured once for each folder of models, and every page has a folder of its own.
+    "SPEAKERDB_EXTRACTOR__BACKEND": "torch",
+    "SPEAKERDB_DIARIZER__BACKEND": "torch",
 }
 _FILL = "for name in interview panel; do speakerdb add $name.mp3 --turns $name.rttm --id $name; done; speakerdb work"
 STAGES = {

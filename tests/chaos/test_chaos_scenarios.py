@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import pytest
 
+from speakerdb.catalog.work import MAX_ATTEMPTS
 from speakerdb.errors import LeaseLost
 from speakerdb.service import SpeakerDB
 from speakerdb.settings import Settings
@@ -118,6 +119,24 @@ def test_one_that_is_stopped_beyond_its_lease_and_goes_on(
         add(chaos, db, "three")
         until(chaos, lambda: drained(chaos), "the work")
         assert not second.ended
+
+
+def test_a_recording_that_every_process_dies_of_is_given_up_by_the_next(
+    chaos: Chaos, home: Settings, backend: Backend
+) -> None:
+    """Its item is in the epoch of who died, and whoever ends it is in a later one: no write of a stale epoch."""
+    only_where_it_differs(backend, False)
+    with opened(chaos, home) as db:
+        add(chaos, db, "one")
+        for attempt in range(MAX_ATTEMPTS):
+            fates = [Fate("kill", 4, "before commit")]
+            one = chaos.processes.start("service", f"dies{attempt}", fates=fates, args=WORK)
+            until(chaos, lambda one=one: one.ended, "its death")  # type: ignore[misc]
+            assert one.state == -signal.SIGKILL
+        last = chaos.processes.start("service", "last", fates=(), args=WORK)
+        until(chaos, lambda: last.ended, "the end of the last")
+        states = chaos.looking.rows("SELECT state, error_code, attempts FROM work_items WHERE generation = 'v3'")
+        assert [tuple(row) for row in states] == [("failed", "worker-died", MAX_ATTEMPTS)]
 
 
 @pytest.mark.parametrize(

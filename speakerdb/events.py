@@ -17,6 +17,8 @@ KINDS: Mapping[str, str] = {
     " were there before; `gone` and `lost` as above; `diarizer`.",
     "diarization-asked": "Recordings were queued to be diarized again. Data: `count`; `library`, where all of one were;"
     " `asked`, what the diarizer is told.",
+    "assignments-kept": "Recordings that were to be diarized again, or could not be, stay as they are. Data: `count`; `library`,"
+    " where it was said of all of one.",
     "assignments-reverted": "A recording's turns and speakers are again as they were before they were replaced. Data: `set`, the"
     " number of what came back; `kept_as`, that of what stood there; `turns`; `names`: those of ``now`` or of ``then``; `back`,"
     " the speakers that came back; `gone` and `lost` as above.",

@@ -29,7 +29,7 @@ from speakerdb.api.route import Routes
 from speakerdb.catalog import versions
 from speakerdb.diarizers.asked import Asked
 from speakerdb.reports.access import Role
-from speakerdb.reports.rediarizing import AssignmentView, RediarizePlan, RediarizeQueued, RevertReport
+from speakerdb.reports.rediarizing import AssignmentsKept, AssignmentView, RediarizePlan, RediarizeQueued, RevertReport
 
 routes = Routes("diarizing")
 
@@ -51,6 +51,12 @@ class Again(AskedOfDiarizer, Said):
 
 class LibraryAgain(Again):
     """The same of a library."""
+
+    library: LibraryName
+
+
+class LibraryKept(Said):
+    """What stays as it is."""
 
     library: LibraryName
 
@@ -95,6 +101,22 @@ async def plan_diarization(
 
     said = (recording, given.model_dump(exclude={"why"}))
     return await at_length(request, "rediarize", said, run, wait=wait, operation_id=operation)
+
+
+@routes.post("/assignments/keep", OPERATOR, "assignments keep", response_model=AssignmentsKept)
+def keep_library(given: LibraryKept, db: Library) -> AssignmentsKept:
+    """Leave everything of a library as it is: that it failed to be diarized again, or is yet to be, is forgotten."""
+    with because(given.why):
+        return db.rediarizing.keep(library_name=given.library)
+
+
+@routes.post(
+    "/recordings/{recording}/assignments/keep", OPERATOR, "assignments keep", response_model=AssignmentsKept
+)  # fmt: skip
+def keep_assignments(recording: Id, given: Said, db: Library) -> AssignmentsKept:
+    """Leave a recording as it is: that it failed to be diarized again, or is yet to be, is forgotten."""
+    with because(given.why):
+        return db.rediarizing.keep([recording])
 
 
 @routes.get("/recordings/{recording}/assignments", READER, "assignments list", response_model=Page[AssignmentView])

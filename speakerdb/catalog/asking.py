@@ -88,6 +88,22 @@ def no_more_turns(tx: Transaction, recording_id: str) -> None:
     tx.execute(sa.delete(work_items).where(mine, work_items.c.state != "done"))
 
 
+def keep_as_they_are(tx: Transaction, recording_ids: Sequence[str]) -> int:
+    """Forget that these were to be diarized again, failed or yet to come; of how many. What awaits its first turns stays."""
+    return sum(_forget(tx, recordings.c.id.in_(part)) for part in parts(list(recording_ids)))
+
+
+def keep_all(tx: Transaction, home: str) -> int:
+    """The same of a library (by id)."""
+    return _forget(tx, recordings.c.library_id == home)
+
+
+def _forget(tx: Transaction, which: sa.ColumnElement[bool]) -> int:
+    mine = (work_items.c.task == DIARIZE) & (work_items.c.state != "done")
+    known = sa.select(recordings.c.id).where(which, _KNOWN)
+    return int(tx.execute(sa.delete(work_items).where(mine, work_items.c.recording_id.in_(known))).rowcount)
+
+
 def to_diarize(tx: Transaction) -> int:
     """How many recordings wait for their turns."""
     mine = (work_items.c.task == DIARIZE) & work_items.c.state.in_(("queued", "taken"))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from speakerdb.diarizers.asked import Asked
     from speakerdb.diarizers.port import DiarizationProgress
     from speakerdb.reports.rediarizing import (
+        AssignmentsKept,
         AssignmentView,
         KnownSpeaker,
         RediarizePlan,
@@ -125,6 +126,22 @@ def list_sets(ctx: typer.Context, recording: Recording, as_json: JsonFlag = Fals
 
 
 @app.command()
+def keep(
+    ctx: typer.Context,
+    recordings: Annotated[
+        list[str] | None, typer.Argument(metavar="RECORDING...", help="Ids, beginnings of ids, or paths of files.")
+    ] = None,
+    library: Annotated[str | None, typer.Option(metavar="NAME", help="Everything of this library instead.")] = None,
+    why: WhyOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Leave recordings as they are: that they failed to be diarized again, or are yet to be, is forgotten."""
+    session = Session.of(ctx, as_json)
+    with session.open() as db:
+        session.result(db.rediarizing.keep(recordings or (), library, why=why), _show_kept)
+
+
+@app.command()
 def revert(
     ctx: typer.Context,
     recording: Recording,
@@ -184,6 +201,14 @@ def _show_queued(console: Console, report: RediarizeQueued) -> None:
         say(console, f"note: {plural(report.awaiting, 'recording')} left out that wait for their first diarization")
     if report.recordings:
         say(console, "next: `speakerdb work` does it, and extracts what has changed.")
+
+
+def _show_kept(console: Console, report: AssignmentsKept) -> None:
+    left = "it is" if report.recordings == 1 else "they are"
+    done = (
+        f"{plural(report.recordings, 'recording')} left as {left}." if report.recordings else "Nothing was to be done."
+    )
+    say(console, done)
 
 
 def _show_plan(console: Console, plan: RediarizePlan) -> None:

@@ -34,7 +34,7 @@ class NamesUnmapped(InvalidInput):
     code = "names-unmapped"
     default_hint = (
         "Look with `speakerdb rediarize RECORDING --dry-run`; where they may go, run it with `--accept-lost`"
-        " (`assignments revert` brings them back)."
+        " (`assignments revert` brings them back); where not, `speakerdb assignments keep RECORDING`."
     )
 
 

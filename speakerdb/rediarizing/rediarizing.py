@@ -28,6 +28,7 @@ from speakerdb.people.naming import checked_why
 from speakerdb.rediarizing import reverting
 from speakerdb.rediarizing.reverting import Names
 from speakerdb.reports.rediarizing import (
+    AssignmentsKept,
     AssignmentView,
     KnownSpeaker,
     MappedSpeaker,
@@ -81,6 +82,33 @@ class Rediarizing:
                 asking.ask_all(tx, "changed", self._catalog.now(), asked.to_json(), home)
                 self._record(tx, None, asked, found.recordings, name)
         return RediarizeQueued(found.recordings, found.seconds, found.without_sound, found.awaiting)
+
+    def keep(
+        self, recordings: Sequence[str] = (), library_name: str | None = None, *, why: str | None = None
+    ) -> AssignmentsKept:
+        """Leave recordings, or all of a library, as they are: what failed to be diarized again, or is yet to be, is forgotten.
+
+        `NotFound`; `NeedsTurns` for one that awaits its first diarization; `InvalidInput` for both, or none.
+        """
+        if bool(recordings) == (library_name is not None):
+            raise InvalidInput("Give recordings, or a library.", hint="For example `--library default`.")
+        why = checked_why(why)
+        with self._catalog.change() as tx:
+            ids = list(dict.fromkeys(recording_of(tx, each) for each in recordings))
+            for row in (row for part in parts(ids) for row in library.recordings_of(tx, part).values()):
+                if row.turns_digest == AWAITED:
+                    raise NeedsTurns(
+                        f"The recording {row.id!r} has no turns yet that could be kept.",
+                        hint=f"Give it its turns with `--turns`, or `speakerdb remove {row.id}`.",
+                    )
+            home = None if library_name is None else library.library_id(tx, library_name)
+            kept = asking.keep_as_they_are(tx, ids) if home is None else asking.keep_all(tx, home)
+            if kept:
+                journal.record(
+                    tx, "assignments-kept", self._who, self._catalog.now(), entity_id=ids[0] if len(ids) == 1 else None,
+                    why=why, count=kept, library=library_name,
+                )  # fmt: skip
+        return AssignmentsKept(kept)
 
     def chosen(self, recordings: Sequence[str] = (), library_name: str | None = None) -> list[str]:
         """Full ids of what is meant, in its order. Raises as `queue` and `queue_library` do; `InvalidInput` for both, or none."""

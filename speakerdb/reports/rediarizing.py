@@ -23,6 +23,13 @@ class RediarizeQueued:
 
 
 @dataclass(frozen=True, slots=True)
+class AssignmentsKept:
+    """Recordings that stay as they are, and were to be diarized again."""
+
+    recordings: int
+
+
+@dataclass(frozen=True, slots=True)
 class KnownSpeaker:
     """A speaker that a recording has, or had."""
 

@@ -66,6 +66,7 @@ class Day:
         yield "diarize", self._given_turns, 0
         yield "diarize evaluate", lambda: [self.media / "talk01.rttm", self.cli.folder / "turns" / "talk01.rttm"], 0
         yield "assignments list", lambda: [self.recording("talk00")], 0
+        yield "assignments keep", lambda: ["--library", "default"], 0
         yield "label", self._transcript, 0
         yield "transcripts list", nothing, 0
         yield "transcripts show", lambda: [self.recording("talk00")], 0

@@ -97,6 +97,53 @@ def test_a_named_speaker_does_not_go_unasked(both: SpeakerDB, ear: Ear) -> None:
     assert (event["data"]["gone"], event["data"]["speakers"]) == ([ids["C"]], 2)
 
 
+def test_what_is_right_as_it_is_stays_and_nobody_asks_again(both: SpeakerDB, ear: Ear) -> None:
+    db, ear.turns = both, turns((0.0, 10.0, "S0"), (10.0, 20.0, "S1"))
+    ids = added(db)
+    db.rename_speaker(ids["C"], "Cem")
+    was = turns_of(db)
+    again(db)
+    assert [one.code for one in db.status().problems] == ["names-unmapped"]
+    assert db.rediarizing.keep(["r"], why="heard it").recordings == 1
+    assert (state_of(db), turns_of(db), row_of(db).content_version) == (None, was, 1)
+    assert db.status().problems == ()
+    (event,) = [e for e in db.events(limit=9) if e["kind"] == "assignments-kept"]
+    assert (event["entity"], event["why"], event["data"]["count"]) == ("r", "heard it", 1)
+    assert db.rediarizing.keep(["r"]).recordings == db.rediarizing.keep(library_name="default").recordings == 0
+    db.rediarizing.queue(["r"], Asked())
+    assert db.rediarizing.keep(library_name="default").recordings == 1
+    assert db.work().recordings_diarized == 0
+    assert len([e for e in db.events(limit=9) if e["kind"] == "assignments-kept"]) == 2
+
+
+def test_it_is_kept_while_it_is_being_diarized(both: SpeakerDB, ear: Ear) -> None:
+    db = both
+    added(db)
+    was, hear = turns_of(db), ear.hear
+
+    def meanwhile(task: object) -> object:
+        assert db.rediarizing.keep(["r"]).recordings == 1
+        return hear(task)  # type: ignore[arg-type]
+
+    ear.hear = meanwhile  # type: ignore[assignment, method-assign]
+    ear.turns = turns((0.0, 8.0, "S0"), (10.0, 18.0, "S1"), (20.0, 28.0, "S2"))
+    done = again(db)
+    assert (done.recordings_diarized, done.errors) == (0, ())
+    assert (turns_of(db), row_of(db).content_version) == (was, 1)
+    assert db.status().problems == ()
+
+
+def test_what_awaits_its_first_turns_cannot_be_kept(db: SpeakerDB) -> None:
+    db.add(None, recording_id="new", waveform=silence(20.0))
+    with pytest.raises(NeedsTurns):
+        db.rediarizing.keep(["new"])
+    assert db.rediarizing.keep(library_name="default").recordings == 0
+    for recordings, home in (((), None), (("new",), "default")):
+        with pytest.raises(InvalidInput):
+            db.rediarizing.keep(recordings, home)
+    assert state_of(db, "new") == "queued"
+
+
 def test_the_dry_run_is_what_storing_does(both: SpeakerDB, ear: Ear) -> None:
     db = both
     ear.turns = turns((0.0, 9.0, "S0"), (12.0, 19.0, "S1"), (20.0, 22.0, "S2"), (22.0, 29.0, "S3"))

@@ -55,6 +55,19 @@ def test_a_day_at_the_command_line(shell: Shell, db: SpeakerDB, ids: dict[str, s
     assert "everything is as in set 1 already" in shell.ok("assignments", "revert", "r", "--to", "1")
 
 
+def test_what_stays_as_it_is(shell: Shell, client: TestClient, db: SpeakerDB, ids: dict[str, str]) -> None:
+    shell.ok("rediarize", "r")
+    assert db.work().recordings_failed == 1
+    assert shell.ok("assignments", "keep", "r", "--why", "heard it") == "1 recording left as it is.\n"
+    assert shell.ok("assignments", "keep", "--library", "default") == "Nothing was to be done.\n"
+    db.rediarizing.queue(["r"], Asked())
+    assert post(client, "/recordings/r/assignments/keep", json={"why": "heard it"}) == {"recordings": 1}
+    db.rediarizing.queue(["r"], Asked())
+    assert post(client, "/assignments/keep", json={"library": "default"}) == {"recordings": 1}
+    assert post(client, "/assignments/keep", 404, json={"library": "nowhere"})["code"] == "not-found"
+    assert state_of(db) is None
+
+
 def test_json(shell: Shell, db: SpeakerDB, ids: dict[str, str]) -> None:
     found = shell.json("rediarize", "r", "--dry-run")
     (plan,) = found["plans"]

@@ -235,6 +235,11 @@ def _show_evaluation(console: Console, report: EvaluationReport) -> None:
     console.print(table(PARTS, rows, right=PARTS[1:]))
     overlap = "overlapped speech is left out" if report.skip_overlap else "overlapped speech counts"
     say(console, f"Seconds but for the rate. Collar {report.collar:g} s in all, half on either side; {overlap}.")
+    if report.compared_with is not None:
+        say(
+            console,
+            f"note: {report.recordings[0].recording} is compared with {report.compared_with}, the only one on either side",
+        )
     for name in report.without_hypothesis:
         say(console, f"note: the hypothesis has nothing of {name}: all of it counts as missed")
     for name in report.without_reference:

@@ -24,7 +24,7 @@ def evaluate(
     skip_overlap: bool = False,
 ) -> EvaluationReport:
     """Turns by recording against those of a reference. Where there is one recording on each side, they are compared whatever
-    their names. A recording that the hypothesis lacks counts as missed altogether; one that the reference lacks cannot be
+    their names, and another name is told. A recording that the hypothesis lacks counts as missed altogether; one that the reference lacks cannot be
     evaluated and is named. `InvalidInput` where there is nothing to compare."""
     from pyannote.core import Segment, Timeline
     from pyannote.metrics.diarization import DiarizationErrorRate
@@ -33,7 +33,10 @@ def evaluate(
         raise InvalidInput(f"A collar of {collar:g} s cannot be.")
     pairs = [(name, turns, hypothesis.get(name, ())) for name, turns in reference.items()]
     extra = sorted(set(hypothesis) - set(reference))
+    other = None
     if len(reference) == 1 and len(hypothesis) == 1:
+        (theirs_called,), (ours_called,) = reference, hypothesis
+        other = ours_called if theirs_called and ours_called and ours_called != theirs_called else None
         pairs, extra = [(*next(iter(reference.items())), next(iter(hypothesis.values())))], []
     if not pairs or not any(turns for _, turns, _ in pairs) or len(extra) == len(hypothesis):
         raise InvalidInput(
@@ -61,6 +64,7 @@ def evaluate(
         skip_overlap=skip_overlap,
         without_reference=tuple(extra),
         without_hypothesis=tuple(sorted(set(reference) - set(hypothesis))) if len(pairs) > 1 else (),
+        compared_with=other,
     )
 
 

@@ -73,3 +73,5 @@ class EvaluationReport:
     skip_overlap: bool
     without_reference: tuple[str, ...] = ()
     without_hypothesis: tuple[str, ...] = ()
+    compared_with: str | None = None
+    """What the hypothesis calls the only recording, where both give a name to it and it is another one."""

@@ -236,6 +236,15 @@ def test_evaluate_takes_any_file_of_turns(desk: Desk) -> None:
     assert (status, report["error_rate"]) == (0, 0.0)
 
 
+def test_evaluate_says_where_the_only_recordings_have_other_names(desk: Desk) -> None:
+    reference = _rttm(desk.folder, "ref", {"a": [Turn(0, 2, "x")]})
+    hypothesis = _rttm(desk.folder, "hyp", {"b": [Turn(0, 2, "1")]})
+    status, report, _ = desk(reference, hypothesis, "--json", verb="diarize evaluate")
+    assert (status, report["error_rate"], report["compared_with"]) == (0, 0.0, "b")
+    assert "a is compared with b" in desk(reference, hypothesis, verb="diarize evaluate")[1]
+    assert "is compared with" not in desk(reference, reference, verb="diarize evaluate")[1]
+
+
 def test_evaluate_refuses_what_is_no_turns(desk: Desk) -> None:
     reference = _rttm(desk.folder, "ref", {"a": [Turn(0, 2, "x")]})
     (desk.folder / "bad.rttm").write_text("SPEAKER a 1\n")

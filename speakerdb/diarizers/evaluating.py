@@ -23,9 +23,11 @@ def evaluate(
     collar: float = 0.0,
     skip_overlap: bool = False,
 ) -> EvaluationReport:
-    """Turns by recording against those of a reference. Where there is one recording on each side, they are compared whatever
-    their names, and another name is told. A recording that the hypothesis lacks counts as missed altogether; one that the reference lacks cannot be
-    evaluated and is named. `InvalidInput` where there is nothing to compare."""
+    """Turns by recording against those of a reference. `InvalidInput` where there is nothing to compare.
+
+    Where there is one recording on each side, they are compared whatever their names, and another name is told. A recording
+    that the hypothesis lacks counts as missed altogether; one that the reference lacks cannot be evaluated and is named.
+    """
     from pyannote.core import Segment, Timeline
     from pyannote.metrics.diarization import DiarizationErrorRate
 

@@ -9,6 +9,7 @@ import json
 import random
 import sqlite3
 import struct
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -25,6 +26,9 @@ from speakerdb.testing.history import Sample, now
 
 Damage: TypeAlias = Literal["lost", "vector", "stranger"]
 _PAGE = 10_000
+_UNAVAILABLE = 503
+"""The status while an index that was made just now has no shard at work yet."""
+_STARTING_SECONDS, _PAUSE_SECONDS = 30.0, 0.05
 _LOOSE = (
     "SELECT 'projection ' || generation || '/' || entity_id FROM projections p WHERE kind = 'speaker' AND NOT deleted"
     " AND NOT EXISTS (SELECT 1 FROM speakers s WHERE s.id = p.entity_id)",
@@ -271,5 +275,12 @@ class _Server:
         request = urllib.request.Request(  # noqa: S310  a server of the test's
             self._url + path, data, {"content-type": "application/json"}, method=method
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-            return json.loads(answer.read())
+        late = time.monotonic() + _STARTING_SECONDS
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                    return json.loads(answer.read())
+            except urllib.error.HTTPError as error:
+                if error.code != _UNAVAILABLE or time.monotonic() > late:
+                    raise
+            time.sleep(_PAUSE_SECONDS)

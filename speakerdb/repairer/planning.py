@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from speakerdb.catalog import journal, repair_log, repairs
@@ -12,7 +12,7 @@ from speakerdb.core.drift import Scene, Sums, When, brakes, differing
 from speakerdb.errors import DeletionBrake, EmptySource, IndexMissing, RestoredSource, SafetyStop
 from speakerdb.index.port import VectorIndex
 from speakerdb.migrator import Serving
-from speakerdb.migrator.layout import mark_of
+from speakerdb.migrator.layout import Layout, mark_of
 from speakerdb.repairer.comparing import Comparison
 from speakerdb.reports.repairing import GenerationPlan, Refusal, RunKind
 from speakerdb.settings import RepairSettings
@@ -86,13 +86,13 @@ class Planning:
     def _draft(self, generation: Generation, ask: Ask, pulse: Callable[[int], bool]) -> Draft:
         # In this order: what SQL says is later than what the index says.
         now = self._catalog.now()
-        infos, aliases = self._index.indices(), self._index.aliases()
+        layout = self._serving.layout()
         with self._catalog.read() as tx:
             reason = hands_off(tx, generation.name)
-        told = self._of_aliases(generation)
+        told = self._of_aliases(generation, layout)
         if reason is not None:
             return Draft(GenerationPlan(generation.name, None, ask.kind, aliases=told, skipped=reason))
-        info = self._current(generation, infos, aliases)
+        info = _current(generation, layout)
         held = None
         if not (ask.whole or ask.share):
             held = {bucket: (each.documents, each.digest) for bucket, each in self._index.digests(info.name).items()}
@@ -148,26 +148,9 @@ class Planning:
             share=self._settings.max_deletion_share,
         )
 
-    def _current(
-        self, generation: Generation, infos: Mapping[str, IndexInfo], aliases: Mapping[str, tuple[str, ...]]
-    ) -> IndexInfo:
-        """The concrete index that is kept current for a generation."""
-        hint = f"Build it again from SQL with `speakerdb index rebuild {generation.name}`."
-        names = aliases.get(generation.write_alias, ())
-        if len(names) != 1 or names[0] not in infos:
-            raise IndexMissing(
-                f"The write alias of {generation.name} names {len(names)} indices; it must name one.", hint=hint
-            )
-        info = infos[names[0]]
-        if info.metadata != mark_of(generation):
-            raise SafetyStop(
-                f"The write alias of {generation.name} names {info.name}, which is not its index.", hint=hint
-            )
-        return info
-
-    def _of_aliases(self, generation: Generation) -> tuple[str, ...]:
+    def _of_aliases(self, generation: Generation, layout: Layout) -> tuple[str, ...]:
         """What is wrong with the aliases. Nothing here moves one."""
-        found = [self._serving.layout().misled(generation)]
+        found = [layout.misled(generation)]
         disagreement = self._serving.disagreement()
         if disagreement is not None and disagreement.stated == generation.name:
             found.append(disagreement.sentence)
@@ -184,6 +167,20 @@ def hands_off(tx: Transaction, generation: str) -> str | None:
     if active is not None and active.state.intention and generation in (active.source, active.target):
         return f"its migration is {active.state.value}: a swap is announced"
     return None
+
+
+def _current(generation: Generation, layout: Layout) -> IndexInfo:
+    """The concrete index that is kept current for a generation."""
+    hint = f"Build it again from SQL with `speakerdb index rebuild {generation.name}`."
+    names = layout.aliases.get(generation.write_alias, ())
+    if len(names) != 1 or names[0] not in layout.infos:
+        raise IndexMissing(
+            f"The write alias of {generation.name} names {len(names)} indices; it must name one.", hint=hint
+        )
+    info = layout.infos[names[0]]
+    if info.metadata != mark_of(generation):
+        raise SafetyStop(f"The write alias of {generation.name} names {info.name}, which is not its index.", hint=hint)
+    return info
 
 
 def _plan(comparison: Comparison, sums: Sums, scene: Scene, ask: Ask, told: tuple[str, ...]) -> GenerationPlan:

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -26,9 +27,8 @@ from speakerdb.testing.history import Sample, now
 
 Damage: TypeAlias = Literal["lost", "vector", "stranger"]
 _PAGE = 10_000
-_UNAVAILABLE = 503
-"""The status while an index that was made just now has no shard at work yet."""
 _STARTING_SECONDS, _PAUSE_SECONDS = 30.0, 0.05
+"""An index that was made just now has no shard at work yet."""
 _LOOSE = (
     "SELECT 'projection ' || generation || '/' || entity_id FROM projections p WHERE kind = 'speaker' AND NOT deleted"
     " AND NOT EXISTS (SELECT 1 FROM speakers s WHERE s.id = p.entity_id)",
@@ -168,7 +168,10 @@ class _File:
 
     def living(self, index: str) -> list[str]:
         with self._connected() as db:
-            (number,) = db.execute("SELECT id FROM indices WHERE name = ?", (index,)).fetchone()
+            found = db.execute("SELECT id FROM indices WHERE name = ?", (index,)).fetchone()
+            if found is None:
+                raise Conflict("It is gone already.")
+            (number,) = found
             rows = db.execute(f"SELECT id FROM documents_{number} WHERE vector IS NOT NULL ORDER BY id")
             return [id for (id,) in rows]
 
@@ -216,6 +219,16 @@ class _File:
             db.execute("COMMIT")
 
 
+@contextmanager
+def _gone_is_a_conflict() -> Iterator[None]:
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        if error.code != HTTPStatus.NOT_FOUND:
+            raise
+        raise Conflict("It is gone already.") from error
+
+
 class _Server:
     """An index in OpenSearch, over HTTP."""
 
@@ -231,9 +244,10 @@ class _Server:
         return found
 
     def living(self, index: str) -> list[str]:
-        self._ask("POST", f"/{self._prefix}{index}/_refresh")
         body = {"query": {"exists": {"field": "vector"}}, "size": _PAGE, "_source": False}
-        hits = self._ask("POST", f"/{self._prefix}{index}/_search", body)["hits"]["hits"]
+        with _gone_is_a_conflict():
+            self._ask("POST", f"/{self._prefix}{index}/_refresh")
+            hits = self._ask("POST", f"/{self._prefix}{index}/_search", body)["hits"]["hits"]
         assert len(hits) < _PAGE, "there are more documents than one page holds"
         return sorted(hit["_id"] for hit in hits)
 
@@ -263,12 +277,8 @@ class _Server:
             self._ask("PUT", f"{place}?version={version}&version_type=external_gte", body)
 
     def drop(self, index: str) -> None:
-        try:
+        with _gone_is_a_conflict():
             self._ask("DELETE", f"/{self._prefix}{index}")
-        except urllib.error.HTTPError as error:
-            if error.code != 404:
-                raise
-            raise Conflict("It is gone already.") from error
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -281,6 +291,6 @@ class _Server:
                 with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
                     return json.loads(answer.read())
             except urllib.error.HTTPError as error:
-                if error.code != _UNAVAILABLE or time.monotonic() > late:
+                if error.code != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > late:
                     raise
             time.sleep(_PAUSE_SECONDS)

@@ -333,7 +333,7 @@ class Extraction:
                 outcomes += found
                 self._waiting.extendleft(left)
                 crowded |= bool(left) or any(isinstance(o.result, Extracted) and o.result.crowded for o in found)
-        if crowded and self._side_by_side:
+        if crowded:
             self._side_by_side = False
             self._waiting = deque(in_turn(self._waiting, self._loaded_last))
         return outcomes

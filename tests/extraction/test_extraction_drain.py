@@ -184,6 +184,27 @@ def test_models_that_do_not_fit_side_by_side_are_used_one_after_the_other(open_d
     assert sum(a != b for a, b in pairwise(single)) <= 1, single
 
 
+def test_what_was_under_way_when_it_got_crowded_comes_in_its_turn(open_db: Open) -> None:
+    """What the last of two workers left is not given between two recordings of the other generation."""
+    executor = Threads(2)
+    db = open_db(executor, batch_recordings=16)
+
+    def together(tasks: tuple[Task, ...]) -> Any:
+        late = time.monotonic() + PATIENCE
+        while tasks[0].recording_id == "b" and db.extraction._side_by_side:
+            assert time.monotonic() < late
+            time.sleep(0.01)
+        return (*[None] * (len(tasks) - 1), answered(tasks[-1], crowded=True))
+
+    executor.together = together
+    both_live(db)
+    add(db, *"abcdef")
+    assert db.work().recordings_done == 12
+    single = [names[1] for names, _ in executor.given if len(names) == 2]
+    assert len(single) == 10
+    assert sum(a != b for a, b in pairwise(single)) == 1, single
+
+
 def with_vectors(task: Task, vector: Any) -> Extracted:
     return answered(task, results={s: Embedding(vector, 5.0, 1, 1.0, None) for s in fake_extract(task).results})
 

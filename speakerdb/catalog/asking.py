@@ -23,6 +23,8 @@ PRIORITY_TURNS_FIRST = 25
 _ids: sa.BindParameter[list[str]] = sa.bindparam("ids", expanding=True)
 _HAS_SOUND = recordings.c.path.is_not(None)
 _KNOWN = recordings.c.turns_digest != AWAITED
+_UNDONE = (work_items.c.task == DIARIZE) & (work_items.c.state != "done")
+"""To be diarized: queued, under way, or failed."""
 _open = sa.select(work_items.c.recording_id).where(
     work_items.c.recording_id.in_(_ids), work_items.c.task == DIARIZE, work_items.c.state.in_(("queued", "taken"))
 )
@@ -84,8 +86,7 @@ def ask_for_turns(
 
 def no_more_turns(tx: Transaction, recording_id: str) -> None:
     """The turns of a recording came otherwise: it need not be diarized."""
-    mine = (work_items.c.recording_id == recording_id) & (work_items.c.task == DIARIZE)
-    tx.execute(sa.delete(work_items).where(mine, work_items.c.state != "done"))
+    tx.execute(sa.delete(work_items).where(_UNDONE, work_items.c.recording_id == recording_id))
 
 
 def keep_as_they_are(tx: Transaction, recording_ids: Sequence[str]) -> int:
@@ -99,9 +100,8 @@ def keep_all(tx: Transaction, home: str) -> int:
 
 
 def _forget(tx: Transaction, which: sa.ColumnElement[bool]) -> int:
-    mine = (work_items.c.task == DIARIZE) & (work_items.c.state != "done")
     known = sa.select(recordings.c.id).where(which, _KNOWN)
-    return int(tx.execute(sa.delete(work_items).where(mine, work_items.c.recording_id.in_(known))).rowcount)
+    return int(tx.execute(sa.delete(work_items).where(_UNDONE, work_items.c.recording_id.in_(known))).rowcount)
 
 
 def to_diarize(tx: Transaction) -> int:
@@ -169,8 +169,7 @@ def _as_before(tx: Transaction, reason: Reason, now: int, said: dict[str, Any], 
 
 def drop_of_migration(tx: Transaction) -> None:
     """Forget what a migration asked for and is not done."""
-    mine = (work_items.c.task == DIARIZE) & (work_items.c.reason == "migration")
-    tx.execute(sa.delete(work_items).where(mine, work_items.c.state != "done"))
+    tx.execute(sa.delete(work_items).where(_UNDONE, work_items.c.reason == "migration"))
 
 
 def progress(tx: Transaction, since: int) -> TurnsProgress | None:

@@ -172,12 +172,11 @@ class Serving:
 
         Called before anything new is written, which would hide it: versions grow with the clock.
         """
-        infos = self._index.indices()
-        aliases = self._index.aliases()
+        layout = self.layout()
         with self._catalog.read() as tx:
             ahead = {}
             for name in journal.live_generations(tx):
-                info = infos.get(current_in(aliases, self._generations[name]))
+                info = layout.infos.get(layout.current(self._generations[name]))
                 if info is None or info.metadata != mark_of(self._generations[name]):
                     continue  # somebody moved the write alias: `Layout.misled` says so
                 if not info.newest or journal.restored_since_rebuild(tx, name):

@@ -90,8 +90,7 @@ class Rediarizing:
 
         `NotFound`; `NeedsTurns` for one that awaits its first diarization; `InvalidInput` for both, or none.
         """
-        if bool(recordings) == (library_name is not None):
-            raise InvalidInput("Give recordings, or a library.", hint="For example `--library default`.")
+        _one_or_the_other(recordings, library_name)
         why = checked_why(why)
         with self._catalog.change() as tx:
             ids = list(dict.fromkeys(recording_of(tx, each) for each in recordings))
@@ -112,8 +111,7 @@ class Rediarizing:
 
     def chosen(self, recordings: Sequence[str] = (), library_name: str | None = None) -> list[str]:
         """Full ids of what is meant, in its order. Raises as `queue` and `queue_library` do; `InvalidInput` for both, or none."""
-        if bool(recordings) == (library_name is not None):
-            raise InvalidInput("Give recordings, or a library.", hint="For example `--library default`.")
+        _one_or_the_other(recordings, library_name)
         with self._catalog.read() as tx:
             if library_name is not None:
                 return list(asking.askable_ids(tx, library.library_id(tx, library_name)))
@@ -277,6 +275,11 @@ class Rediarizing:
             tx, "diarization-asked", self._who, self._catalog.now(), entity_id=entity, why=asked.why, count=count,
             library=name, asked=asked.as_dict(),
         )  # fmt: skip
+
+
+def _one_or_the_other(recordings: Sequence[str], library_name: str | None) -> None:
+    if bool(recordings) == (library_name is not None):
+        raise InvalidInput("Give recordings, or a library.", hint="For example `--library default`.")
 
 
 def _set_names(tx: Transaction, row: RecordingRow, planned: reverting.Revert, now: int) -> None:

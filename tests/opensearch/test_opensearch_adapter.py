@@ -21,7 +21,6 @@ from speakerdb.errors import (
 from speakerdb.generations import BUILT_IN
 from speakerdb.index.opensearch import searching
 from speakerdb.index.opensearch.adapter import OpenSearchIndex
-from speakerdb.index.opensearch.refusals import Refusal
 from speakerdb.migrator.layout import mark_of
 from speakerdb.migrator.swap import TOKEN_PREFIX, remove_tokens
 from speakerdb.settings import OpenSearchSettings
@@ -393,16 +392,15 @@ class TestAnIndexWhoseShardIsNotThereYet:
 
     def test_it_is_waited_for(self, index: OpenSearchIndex, opensearch: OpenSearch, wired: str) -> None:
         refused = threading.Event()
-        whole = index._counts
+        send = index._client.send
 
-        def counting(mappings: Any) -> Any:
-            try:
-                return whole(mappings)
-            except Refusal:
+        def sending(*asked: Any, **more: Any) -> Any:
+            answer = send(*asked, **more)
+            if any("error" in each for each in answer.get("responses", ())):
                 refused.set()
-                raise
+            return answer
 
-        index._counts = counting  # type: ignore[method-assign]
+        index._client.send = sending  # type: ignore[method-assign]
 
         def give_it_a_node() -> None:
             refused.wait(60)

@@ -6,16 +6,14 @@ or touched. A document's external version is the engine's own `_version`, so no 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import count
 from typing import Any
 
 from speakerdb.core.digests import BUCKETS, BucketDigest, Mark
 from speakerdb.errors import IndexExists, IndexMissing, IndexUnavailable, InvalidInput, SpeakerDBError
 from speakerdb.index.opensearch import aliasing, health, scanning
-from speakerdb.index.opensearch.client import LINES, Client, pause
+from speakerdb.index.opensearch.client import LINES, Client
 from speakerdb.index.opensearch.definitions import (
     BYTES,
     STORED,
@@ -28,7 +26,7 @@ from speakerdb.index.opensearch.definitions import (
     refresh_interval,
 )
 from speakerdb.index.opensearch.foreign import ForeignIndices
-from speakerdb.index.opensearch.refusals import BUSY, Refusal, refusal_of, refuse_partial
+from speakerdb.index.opensearch.refusals import Refusal, refusal_of, refuse_partial
 from speakerdb.index.opensearch.searching import Searcher, look_up
 from speakerdb.index.opensearch.writing import Writer
 from speakerdb.settings import OpenSearchSettings
@@ -105,17 +103,13 @@ class OpenSearchIndex:
 
         Of an index with another mapping than ours only the dimension, `_meta` and the number of documents are told.
         """
-        deadline = time.monotonic() + min(_STARTING_SECONDS, self._client.settings.retry_seconds)
-        for attempt in count():
+        for _ in range(_TRIES):
             mappings = self._mappings()
             try:
                 counts = self._counts(mappings)
             except Refusal as refusal:
-                dropped = refusal.kind == "index_not_found_exception"  # in between
-                if (dropped and attempt < _TRIES) or (refusal.status in BUSY and pause(attempt, deadline)):
+                if refusal.kind == "index_not_found_exception":  # dropped in between
                     continue
-                if dropped:
-                    raise IndexUnavailable("Indices come and go too fast to be listed.") from refusal
                 raise refusal.translated("Counting documents") from refusal
             return {
                 self._client.ours(wired): IndexInfo(
@@ -126,7 +120,7 @@ class OpenSearchIndex:
                 )
                 for wired, mapping in sorted(mappings.items())
             }
-        raise AssertionError  # it counts without end
+        raise IndexUnavailable("Indices come and go too fast to be listed.")
 
     def _counts(self, mappings: Mapping[str, Any]) -> dict[str, tuple[int, int, int]]:
         """Live documents, tombstones and the newest version by index: one request, whatever the number of indices."""
@@ -144,9 +138,7 @@ class OpenSearchIndex:
         if not lines:
             return {}
         counts = {}
-        for answer in self._client.send("POST", "/_msearch", _lines(lines), content=LINES)["responses"]:
-            if "error" in answer:
-                raise refusal_of(int(answer["status"]), answer["error"])
+        for answer in self._client.search_together("/_msearch", _lines(lines), seconds=_STARTING_SECONDS):
             refuse_partial(self._client.pattern, answer)
             for bucket in answer["aggregations"]["index"]["buckets"]:
                 every = bucket["doc_count"]

@@ -30,7 +30,7 @@ from speakerdb.errors import (
     IndexUnavailable,
     InvalidInput,
 )
-from speakerdb.index.opensearch.refusals import BUSY, Refusal, refusal_in
+from speakerdb.index.opensearch.refusals import BUSY, Refusal, refusal_in, refusal_of
 from speakerdb.settings import OpenSearchSettings
 
 OUR_NAMES = "speakers"
@@ -207,6 +207,24 @@ class Client:
         if not self._known:
             self._greet()
         return self._tried(method, path, body, params, content, repeat)
+
+    def search_together(self, path: str, body: Any, *, seconds: float | None = None) -> list[dict[str, Any]]:
+        """Searches in one request (`_msearch`); the answer to each. `Refusal` for the first that says no.
+
+        What says no inside the answer is tried again like a request of its own, for `seconds` at most.
+        """
+        longest = self.settings.retry_seconds
+        deadline = time.monotonic() + (longest if seconds is None else min(seconds, longest))
+        attempt = 0
+        while True:
+            answers: list[dict[str, Any]] = self.send("POST", path, body, content=LINES)["responses"]
+            failed = next((each for each in answers if "error" in each), None)
+            if failed is None:
+                return answers
+            refusal = refusal_of(int(failed["status"]), failed["error"])
+            if refusal.status not in BUSY or not pause(attempt, deadline):
+                raise refusal
+            attempt += 1
 
     def _greet(self) -> None:
         """Asks what it is that answers. `{}`, as any server may say it, would read as a cluster without a single alias."""

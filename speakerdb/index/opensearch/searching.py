@@ -13,7 +13,7 @@ import orjson
 
 from speakerdb.errors import IndexMissing, IndexUnavailable, InvalidInput
 from speakerdb.index.matrix import checked_queries
-from speakerdb.index.opensearch.client import LINES, Client, pause
+from speakerdb.index.opensearch.client import Client
 from speakerdb.index.opensearch.definitions import (
     BYTES,
     VECTOR,
@@ -22,7 +22,7 @@ from speakerdb.index.opensearch.definitions import (
     filter_clauses,
     matches_nothing,
 )
-from speakerdb.index.opensearch.refusals import BUSY, Refusal, refusal_of, refuse_partial
+from speakerdb.index.opensearch.refusals import Refusal, refuse_partial
 from speakerdb.types import Filter, FloatArray, Hit, Kind
 
 EXACT_DOCUMENTS = 10_000
@@ -153,19 +153,7 @@ class Searcher:
             return [self._client.send("POST", f"/{wired}/_search", bodies[0], params=whole)]
         header = b'{"allow_partial_search_results":false}\n'
         body = b"".join(header + orjson.dumps(each, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n" for each in bodies)
-        deadline = time.monotonic() + self._client.settings.retry_seconds
-        attempt = 0
-        while True:
-            answers: list[dict[str, Any]] = self._client.send("POST", f"/{wired}/_msearch", body, content=LINES)[
-                "responses"
-            ]
-            failed = next((each for each in answers if "error" in each), None)
-            if failed is None:
-                return answers
-            refusal = refusal_of(int(failed["status"]), failed["error"])
-            if refusal.status not in BUSY or not pause(attempt, deadline):
-                raise refusal
-            attempt += 1
+        return self._client.search_together(f"/{wired}/_msearch", body)
 
 
 class _Changed(Exception):

@@ -29,7 +29,7 @@ NEEDS = {
     "own_opensearch": OPENSEARCH,
     "cluster": OPENSEARCH,
 }
-LOCAL = ("own_postgres", "own_opensearch", "cluster")
+LOCAL = frozenset({"own_postgres", "own_opensearch", "cluster"})
 NOT_TESTED = "NOT TESTED without a real "
 
 _RUN = pytest.StashKey[Run]()
@@ -81,7 +81,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not NEEDS.keys().isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.servers)
     # Who borrows a server waits for who has it. At the end of a run all workers would wait for one.
-    items.sort(key=lambda item: set(LOCAL).isdisjoint(getattr(item, "fixturenames", ())))
+    items.sort(key=lambda item: LOCAL.isdisjoint(getattr(item, "fixturenames", ())))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

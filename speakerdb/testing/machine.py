@@ -241,6 +241,7 @@ class LibraryMachine(RuleBasedStateMachine):
         after = self.model.copy()
         action = self._action(process, op, after)
         if action is None:
+            process.calm()  # what was armed for it must not happen in something else later
             return
         self.depth += 1
         crashed = False

@@ -95,7 +95,17 @@ _COMMON: dict[str, Any] = {
 IN_CI = bool(os.environ.get("CI"))
 settings.register_profile("default", max_examples=40, stateful_step_count=25, derandomize=IN_CI, **_COMMON)
 settings.register_profile("thorough", max_examples=1000, stateful_step_count=80, **_COMMON)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
+settings.load_profile(PROFILE)
+THOROUGH_SECONDS = 4 * 3600.0
+"""After so long a test counts as hanging in the profile `thorough`, in which some take an hour."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Many more examples may take more time than a test usually has."""
+    if PROFILE == "thorough":
+        for item in items:
+            item.add_marker(pytest.mark.timeout(THOROUGH_SECONDS), append=False)
 
 
 class NetworkRefused(AssertionError):

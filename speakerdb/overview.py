@@ -18,6 +18,7 @@ from speakerdb.core.health import Facts, GenerationFacts, MigrationFacts, TurnsF
 from speakerdb.core.lifecycle import State
 from speakerdb.core.pace import SLICES, WINDOW_SECONDS, pace
 from speakerdb.core.turns import DIARIZE
+from speakerdb.diarizers.asked import Asked
 from speakerdb.errors import AliasMissing, ConfigurationError, SpeakerDBError
 from speakerdb.extraction.drain import LEASE_NAME as WORK_LEASE
 from speakerdb.index.port import VectorIndex
@@ -328,7 +329,7 @@ def _groups(tx: Transaction, names: list[str]) -> list[ErrorGroup]:
     return [
         ErrorGroup(
             row.generation, row.code, row.failed, row.recording_id, row.path, row.message or "", row.attempts,
-            row.updated_at, health.retry_command(row.code, row.recording_id),
+            row.updated_at, health.retry_command(row.code, row.recording_id, Asked.from_json(row.options).options),
         )
         for row in activity.failures_by_code(tx, names)
     ]  # fmt: skip

@@ -106,7 +106,8 @@ def faults_in_queue(tx: Transaction) -> list[tuple[str, str, str]]:
 def failures_by_code(tx: Transaction, names: Sequence[str]) -> list[Row]:
     """Failed items of these lanes by lane and code, the most frequent first.
 
-    Columns: generation (the lane), code, failed (how many), and of one of them recording_id, path, message, attempts, updated_at.
+    Columns: generation (the lane), code, failed (how many), and of one of them recording_id, path, message, attempts,
+    updated_at, options (JSON: what was asked of a diarization).
     """
     grouped = (
         sa.select(
@@ -129,6 +130,7 @@ def failures_by_code(tx: Transaction, names: Sequence[str]) -> list[Row]:
             work_items.c.error_message.label("message"),
             work_items.c.attempts,
             work_items.c.updated_at,
+            work_items.c.options,
         )
         .join(work_items, work_items.c.id == grouped.c.sample)
         .join(recordings, recordings.c.id == work_items.c.recording_id)

@@ -20,6 +20,7 @@ from speakerdb.reports.live import Halt
 from speakerdb.reports.seeing import ErrorGroup, LeaseView, Problem, Waiting
 
 WORK = "speakerdb work"
+MEDIA_CHECK = "speakerdb media check"
 _FAULTS: tuple[type[SpeakerDBError], ...] = (
     ModelUnavailable, *ModelUnavailable.__subclasses__(), DimensionMismatch,
 )  # fmt: skip
@@ -102,18 +103,21 @@ class Facts:
     turns: TurnsFacts | None = None
 
 
-def retry_command(code: str, recording_id: str = "RECORDING") -> str:
-    """Queue all recordings that failed with a code again. Where a person must look first, at one of them, what shows it."""
+def retry_command(code: str, recording_id: str = "RECORDING", options: str = "") -> str:
+    """Queue all recordings that failed with a code again. Where a person must look first, at one of them, what shows it.
+
+    `options`: what was asked of that one's diarization, as the command line takes it.
+    """
     if code == NamesUnmapped.code:
-        return f"speakerdb rediarize {recording_id} --dry-run"
+        return f"speakerdb rediarize {recording_id}{options} --dry-run"
     if code == TooFewVoices.code:
         return f"speakerdb rediarize {recording_id}"  # with no number: the same number would fail again
     return f"speakerdb migrate retry --code {code}"
 
 
-def mending_command(code: str, recording_id: str = "RECORDING") -> str:
+def mending_command(code: str) -> str:
     """What to do first about recordings that failed with a code."""
-    return "speakerdb media check" if code in _LOOK_AT_FILES else retry_command(code, recording_id)
+    return MEDIA_CHECK if code in _LOOK_AT_FILES else retry_command(code)
 
 
 def waiting(facts: Facts) -> tuple[Waiting, ...]:
@@ -298,7 +302,7 @@ def _of_errors(one: GenerationFacts | TurnsFacts, what: str) -> Iterator[Problem
         yield Problem(
             group.code, "error",
             f"{_count(group.count, 'recording')} {what}, for example {group.recording_id}: {group.message}",
-            mending_command(group.code, group.recording_id), group.count, one.name,
+            MEDIA_CHECK if group.code in _LOOK_AT_FILES else group.retry, group.count, one.name,
         )  # fmt: skip
 
 

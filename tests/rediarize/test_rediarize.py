@@ -82,13 +82,13 @@ def test_a_named_speaker_does_not_go_unasked(both: SpeakerDB, ear: Ear) -> None:
     ids = added(db)
     db.rename_speaker(ids["C"], "Cem")
     before, was = said_of(db), turns_of(db)
-    done = again(db)
+    done = again(db, asked=Asked(Hints(num_speakers=2)))
     (error,) = done.errors
     assert (error.code, state_of(db)) == ("names-unmapped", "failed")
     assert (said_of(db), turns_of(db), row_of(db).content_version) == (before, was, 1)
     assert db.rediarizing.sets("r") == ()
     (problem,) = [one for one in db.status().problems if one.code == "names-unmapped"]
-    assert problem.command == "speakerdb rediarize r --dry-run"
+    assert problem.command == "speakerdb rediarize r --num-speakers 2 --dry-run"
     assert again(db, asked=Asked(accept_lost=True)).recordings_diarized == 1
     assert ids["C"] not in said_of(db)
     (kept,) = db.rediarizing.sets("r")

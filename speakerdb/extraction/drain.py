@@ -342,7 +342,7 @@ class Extraction:
 
     def _give_back(self, lease: Lease) -> None:
         """What has not begun goes back into the queue."""
-        items = [item for parcel in self._waiting for item in parcel.items]
+        items = [item for parcel in self._waiting for item in parcel.items if self._awaited(item)]
         self._waiting.clear()
         if items:
             with self._catalog.change(lease) as tx:
@@ -351,7 +351,7 @@ class Extraction:
 
     def _cut_short(self, lease: Lease) -> None:
         """End what runs, and give it back without waiting for a fence: there is no time for that."""
-        items = [item for parcel in self._running.values() for item in parcel.items]
+        items = [item for parcel in self._running.values() for item in parcel.items if self._awaited(item)]
         self._executor.restart()
         self._running.clear()
         with self._catalog.job(lease) as tx:
@@ -359,8 +359,8 @@ class Extraction:
         self._forget(items)
 
     def _commit(self, lease: Lease, outcomes: Sequence[Outcome], report: StepReport) -> None:
-        self._storing.commit(lease, outcomes, report)
-        self._forget([one.item for one in outcomes])
+        self._storing.commit(lease, [one for one in outcomes if self._awaited(one.item)], report)
+        self._forget(one.item for one in outcomes)
         held = {one.item.recording_id for one in outcomes} & self._waveforms.keys()
         if held:
             # In-memory sound that no generation waits for any more is forgotten.
@@ -369,6 +369,12 @@ class Extraction:
             for recording_id in held:
                 self._waveforms.pop(recording_id, None)
 
+    def _awaited(self, item: Item) -> bool:
+        """Whether it was not taken anew since. What is dropped while it runs may be asked for again, with other words; or its
+        number is another recording's by then, for SQLite gives it again. An older result is not the answer to that."""
+        return self._open.get(item.id) is item
+
     def _forget(self, items: Iterable[Item]) -> None:
         for item in items:
-            self._open.pop(item.id, None)
+            if self._awaited(item):
+                del self._open[item.id]

@@ -16,6 +16,7 @@ from speakerdb.catalog.database import Transaction, parts
 from speakerdb.catalog.library import RecordingRow
 from speakerdb.catalog.vectors import EmbeddingRow
 from speakerdb.core import health
+from speakerdb.core.commands import command
 from speakerdb.core.reconcile import compare
 from speakerdb.core.standing import Standing, first_to_do, place_of
 from speakerdb.errors import (
@@ -189,7 +190,7 @@ class Explain:
         if row.merged_into is not None:
             then = f"It was merged: its speakers belong to {row.merged_into}, and its id leads there."
             told = self._told(tx, "profile", found, facts, [])
-            return replace(told, next=then, command=f"speakerdb explain {row.merged_into}")
+            return replace(told, next=then, command=command("explain", row.merged_into))
         return self._told(tx, "profile", found, facts, places)
 
     def _removed(self, tx: Transaction, house: _House, found: str) -> Explanation:

@@ -12,6 +12,7 @@ from speakerdb.adoption.writing import Plan, Tally
 from speakerdb.catalog import adopting, journal
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.leases import Lease
+from speakerdb.core.commands import command
 from speakerdb.core.field_map import DOCUMENT_ID, REASONS
 from speakerdb.errors import Conflict, IndexUnavailable, InvalidInput, SafetyStop, SpeakerDBError
 from speakerdb.index.foreign import COPY_PREFIX, ForeignIndex, ForeignInfo
@@ -236,7 +237,7 @@ class TakeOver:
             raise Conflict(
                 f"This library uses {', '.join(live)}, and the legacy index is of {plan.generation.name}: it cannot become"
                 " what serves.",
-                hint=f"Read it with `speakerdb index import {info.name}`, then move it away.",
+                hint=f"Read it with `{command('index import', info.name)}`, then move it away.",
             )
         return plan
 

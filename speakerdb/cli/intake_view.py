@@ -17,6 +17,7 @@ from speakerdb.cli.live import LINE_SECONDS, StopSignals, work_unless_another_do
 from speakerdb.cli.output import clean, clock, facts, plural, table
 from speakerdb.cli.session import Session
 from speakerdb.cli.show import say, show_work
+from speakerdb.core.commands import command
 from speakerdb.reports import as_json
 from speakerdb.reports.intake import IntakeEvent, IntakeReport
 
@@ -153,7 +154,7 @@ def _note_next(session: Session, report: IntakeReport, *, worked: bool) -> None:
     if report.refused_file is not None:
         session.note(
             f"The refused ones stand in {clean(report.refused_file)}: correct them there, then"
-            f" `speakerdb add {clean(report.refused_file)}`."
+            f" `{command('add', report.refused_file)}`."
         )
     if not report.dry_run and not worked and (report.added or report.changed or report.retried):
         does = "diarizes and extracts" if report.to_diarize else "extracts"

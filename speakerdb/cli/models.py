@@ -16,6 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 from speakerdb.cli.output import cell, exit_code_of, plural, size, table
 from speakerdb.cli.session import JsonFlag, Session, YesFlag
 from speakerdb.cli.show import say
+from speakerdb.core.commands import command
 from speakerdb.errors import ModelUnavailable
 from speakerdb.reports.calibrating import CalibrationProgress, CalibrationReport, OnCalibration
 from speakerdb.reports.mending import (
@@ -289,7 +290,7 @@ def _show_pack(console: Console, report: PackReport) -> None:
         console,
         f"  requirements.txt: {plural(report.requirements, 'package')}. Its checksums show damage, not who made it.",
     )
-    say(console, f"There: speakerdb models install {Path(report.path).name}")
+    say(console, f"There: {command('models install', Path(report.path).name)}")
 
 
 def _show_install(console: Console, report: InstallReport) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from speakerdb.core.commands import command
 from speakerdb.core.lifecycle import State
 from speakerdb.core.turns import DIARIZE
 from speakerdb.errors import (
@@ -109,9 +110,9 @@ def retry_command(code: str, recording_id: str = "RECORDING", options: str = "")
     `options`: what was asked of that one's diarization, as the command line takes it.
     """
     if code == NamesUnmapped.code:
-        return f"speakerdb rediarize {recording_id}{options} --dry-run"
+        return command("rediarize", recording_id, options=f"{options} --dry-run")
     if code == TooFewVoices.code:
-        return f"speakerdb rediarize {recording_id}"  # with no number: the same number would fail again
+        return command("rediarize", recording_id)  # with no number: the same number would fail again
     return f"speakerdb migrate retry --code {code}"
 
 
@@ -188,15 +189,24 @@ def problems(facts: Facts, waits: Iterable[Waiting]) -> tuple[Problem, ...]:
     return tuple(sorted(found, key=lambda problem: problem.severity != "error"))
 
 
+def astray(facts: Facts) -> bool:
+    """Whether an alias names something else than it should."""
+    return _disagrees(facts) or any(one.misled is not None for one in facts.generations)
+
+
+def _disagrees(facts: Facts) -> bool:
+    return facts.serving is not None and facts.stated is not None and facts.serving != facts.stated
+
+
 def _of_serving(facts: Facts) -> Iterator[Problem]:
-    if facts.serving is not None and facts.stated is not None and facts.serving != facts.stated:
+    if _disagrees(facts):
         yield Problem(
             "alias-disagrees", "error",
             f"The alias lets {facts.serving} serve, and by the database it should be {facts.stated}: somebody moved the "
             "alias by hand, or one of the two was restored. Nothing moves it by itself.",
             f"speakerdb index rebuild {facts.stated} --serve", generation=facts.stated,
         )  # fmt: skip
-    if facts.left_over and (facts.migrating is None or facts.migrating.state in ("free", "gone")):
+    if facts.left_over:
         live = [one.name for one in facts.generations]
         named = [*(owner for owner in facts.left_over.values() if owner in live), facts.stated, facts.serving, *live]
         first = next((name for name in named if name is not None), "--all")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from speakerdb.core.commands import option
 from speakerdb.core.health import WORK, mending_command
 from speakerdb.reports.seeing import DocumentState, FileSeen, Place, Waiting, WorkState
 
@@ -94,7 +95,7 @@ def _next(seen: Standing, state: State) -> tuple[str, str]:
     if state == "failed":
         return _after_failure(seen)
     if state == "waived":
-        return "It may be missing, on a person's word.", f"speakerdb migrate retry --recording {seen.recording_id}"
+        return "It may be missing, on a person's word.", _retry(seen)
     if state in ("embedded", "unembeddable"):
         return _after_extraction(seen, state)
     if seen.waiting is not None:
@@ -106,12 +107,17 @@ def _next(seen: Standing, state: State) -> tuple[str, str]:
 
 def _after_failure(seen: Standing) -> tuple[str, str]:
     code = "" if seen.work is None or seen.work.code is None else seen.work.code
-    again = f"speakerdb migrate retry --recording {seen.recording_id}"
+    again = _retry(seen)
     if seen.file is not None and seen.file.state == "in-memory":
         return "Its sound was given in memory and is gone: add it again with its sound, or let it be missing.", ""
     if seen.file is not None and seen.file.state in ("missing", "changed", "forbidden"):
         return f"Its file is {seen.file.state}: mend that, then try it again with `{again}`.", mending_command(code)
     return "Mend what the message says, then try it again.", again
+
+
+def _retry(seen: Standing) -> str:
+    assert seen.recording_id is not None  # a profile has no work item
+    return "speakerdb migrate retry" + option("--recording", seen.recording_id)
 
 
 def _after_extraction(seen: Standing, state: State) -> tuple[str, str]:

@@ -6,7 +6,6 @@ Every walk takes constant memory: what is found is handed out one by one, and re
 from __future__ import annotations
 
 import os
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from speakerdb.catalog import asking, files, journal, library, people, schema, w
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction, parts, savepoint
 from speakerdb.catalog.files import FileRow
+from speakerdb.core.commands import command
 from speakerdb.core.turns import AWAITED, NOBODY, turns_digest, validate
 from speakerdb.errors import (
     BackendError,
@@ -51,7 +51,7 @@ LOOKERS = 8
 FOLDERS_NAMED = 5
 
 _NEXT = {
-    FileState.MISSING: "If they were moved: `speakerdb media relocate {below} NEW`. Else put them back, and run "
+    FileState.MISSING: "If they were moved: `{relocate}`. Else put them back, and run "
     "`speakerdb work --retry`; or forget them: `speakerdb remove ID`.",
     FileState.CHANGED: "If the turns still fit the sound: `speakerdb media accept ID` (or `--all-changed`). Else add the "
     "file again with its new turns: `speakerdb add FILE --turns FILE`.",
@@ -110,7 +110,9 @@ class Files:
                     on_finding(found)
                     on_progress(FileProgress(states.total(), total, wrong))
         steps = tuple(
-            text.format(below=shlex.quote(below or "OLD")) for state, text in _NEXT.items() if state in states
+            text.format(relocate=command("media relocate", below or "OLD", "NEW"))
+            for state, text in _NEXT.items()
+            if state in states
         )
         return FileCheck(states.total(), dict(states), deep, below, steps)
 

@@ -17,6 +17,7 @@ from speakerdb.catalog.adopting import NO_TURNS
 from speakerdb.catalog.database import Transaction, savepoint
 from speakerdb.catalog.intake import Voice
 from speakerdb.catalog.library import RecordingRow
+from speakerdb.core.commands import command
 from speakerdb.core.turns import AWAITED, DIARIZE
 from speakerdb.diarizers.asked import Asked
 from speakerdb.errors import DuplicateEntry, InvalidInput, NotFound, SpeakerDBError
@@ -226,7 +227,7 @@ class PartWriter:
             raise InvalidInput(
                 f"The recording {recording!r} was imported from an index, and its turns do not name its speakers"
                 f" {', '.join(lost[:5])}.",
-                hint=f"Give turns with these labels, or forget what was imported first: `speakerdb remove {recording}`.",
+                hint=f"Give turns with these labels, or forget what was imported first: `{command('remove', recording)}`.",
             )
 
     def _to_queue(self, plan: Plan, before: Mapping[str, Voice]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from speakerdb.catalog import live as rows
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction
 from speakerdb.core import preference
+from speakerdb.core.commands import option
 from speakerdb.core.preference import Plan, Preference
 from speakerdb.errors import ConfigurationError, InvalidInput, SpeakerDBError
 from speakerdb.live.live import CACHE_SECONDS, Live
@@ -79,7 +80,7 @@ class Preferences:
             if wanted is None or wanted.generation is None:
                 continue
             where = homes.get(library)
-            back = "speakerdb live clear preference" + ("" if where is None else f" --library '{where}'")
+            back = "speakerdb live clear preference" + ("" if where is None else option("--library", where))
             found, complete = None, None
             if serving:
                 with self._catalog.read() as tx:

@@ -17,6 +17,7 @@ from speakerdb.catalog.assignments import AssignmentSet, SpeakerThen
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.intake import Voice
 from speakerdb.catalog.library import RecordingRow
+from speakerdb.core.commands import command
 from speakerdb.core.turns import AWAITED, END_TOLERANCE_SECONDS
 from speakerdb.errors import InvalidInput, NamesUnmapped, NeedsTurns, NotFound
 from speakerdb.reports.rediarizing import KnownSpeaker, RevertedSpeaker, RevertReport
@@ -148,7 +149,7 @@ def _chosen(row: RecordingRow, sets: Sequence[AssignmentSet], number: int | None
     if found is None:
         raise NotFound(
             f"The recording {row.id!r} has no set {number} of assignments.",
-            hint=f"It has: {', '.join(str(one.id) for one in sets)}. See `speakerdb assignments list {row.id}`.",
+            hint=f"It has: {', '.join(str(one.id) for one in sets)}. See `{command('assignments list', row.id)}`.",
         )
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -191,7 +192,16 @@ def test_for_one_library_only(finalized: Callable[..., SpeakerDB]) -> None:
     assert [(view.library, view.text) for view in views] == [(None, "v3")], "auto prefers nothing"
     db.live.set("preference", "v3/v4", library="tv")
     problems = [p.command for p in db.preferences.problems()]
-    assert problems == ["speakerdb live clear preference", "speakerdb live clear preference --library 'tv'"]
+    assert problems == ["speakerdb live clear preference", "speakerdb live clear preference --library tv"]
+
+
+@pytest.mark.parametrize("name", ["it's; $(tv)", "-tv"])
+def test_how_it_is_taken_back_names_the_library_as_one_word(finalized: Callable[..., SpeakerDB], name: str) -> None:
+    db = finalized()
+    add(db, "tv", library=name)
+    db.live.set("preference", "v3", library=name)
+    (problem,) = db.preferences.problems()
+    assert name in [word.removeprefix("--library=") for word in shlex.split(problem.command)]
 
 
 def test_a_live_one_is_stronger_than_the_environments(finalized: Callable[..., SpeakerDB]) -> None:

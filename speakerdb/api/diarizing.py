@@ -113,9 +113,9 @@ def keep_library(given: LibraryKept, db: Library) -> AssignmentsKept:
 @routes.post(
     "/recordings/{recording}/assignments/keep", OPERATOR, "assignments keep", response_model=AssignmentsKept
 )  # fmt: skip
-def keep_assignments(recording: Id, given: Said, db: Library) -> AssignmentsKept:
+def keep_assignments(recording: Id, given: Said, db: Library, if_match_header: IfMatch = None) -> AssignmentsKept:
     """Leave a recording as it is: that it failed to be diarized again, or is yet to be, is forgotten."""
-    with because(given.why):
+    with because(given.why), if_match(if_match_header, versions.of_recording, recording):
         return db.rediarizing.keep([recording])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from speakerdb.catalog.adopting import NO_TURNS
 from speakerdb.catalog.database import Transaction, parts, upsert
 from speakerdb.catalog.schema import diarizations, recordings, work_items
 from speakerdb.catalog.work import PRIORITY, Reason, begun_anew
@@ -23,6 +24,8 @@ PRIORITY_TURNS_FIRST = 25
 _ids: sa.BindParameter[list[str]] = sa.bindparam("ids", expanding=True)
 _HAS_SOUND = recordings.c.path.is_not(None)
 _KNOWN = recordings.c.turns_digest != AWAITED
+WITHOUT_TURNS = (AWAITED, NO_TURNS)
+"""Digests of turns that were never there: nobody has listened yet. Nothing could be kept."""
 _UNDONE = (work_items.c.task == DIARIZE) & (work_items.c.state != "done")
 """To be diarized: queued, under way, or failed."""
 _open = sa.select(work_items.c.recording_id).where(
@@ -89,19 +92,25 @@ def no_more_turns(tx: Transaction, recording_id: str) -> None:
     tx.execute(sa.delete(work_items).where(_UNDONE, work_items.c.recording_id == recording_id))
 
 
-def keep_as_they_are(tx: Transaction, recording_ids: Sequence[str]) -> int:
-    """Forget that these were to be diarized again, failed or yet to come; of how many. What awaits its first turns stays."""
-    return sum(_forget(tx, recordings.c.id.in_(part)) for part in parts(list(recording_ids)))
+def keep_as_they_are(tx: Transaction, recording_ids: Sequence[str]) -> list[str]:
+    """Forget that these were to be diarized again, failed or yet to come; of which of them, in their order. What has no turns
+    yet stays."""
+    found = {
+        id
+        for part in parts(list(recording_ids))
+        for id in tx.scalars(_forget(recordings.c.id.in_(part)).returning(work_items.c.recording_id))
+    }
+    return [id for id in recording_ids if id in found]
 
 
 def keep_all(tx: Transaction, home: str) -> int:
-    """The same of a library (by id)."""
-    return _forget(tx, recordings.c.library_id == home)
+    """The same of a library (by id); of how many."""
+    return int(tx.execute(_forget(recordings.c.library_id == home)).rowcount)
 
 
-def _forget(tx: Transaction, which: sa.ColumnElement[bool]) -> int:
-    known = sa.select(recordings.c.id).where(which, _KNOWN)
-    return int(tx.execute(sa.delete(work_items).where(_UNDONE, work_items.c.recording_id.in_(known))).rowcount)
+def _forget(which: sa.ColumnElement[bool]) -> sa.Delete:
+    known = sa.select(recordings.c.id).where(which, recordings.c.turns_digest.not_in(WITHOUT_TURNS))
+    return sa.delete(work_items).where(_UNDONE, work_items.c.recording_id.in_(known))
 
 
 def to_diarize(tx: Transaction) -> int:

@@ -15,6 +15,7 @@ from speakerdb.cli.diarize import Channels
 from speakerdb.cli.output import clock, error_value, plural, table, when
 from speakerdb.cli.session import JsonFlag, Session, WhyOption
 from speakerdb.cli.show import say
+from speakerdb.core.commands import command
 from speakerdb.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -233,7 +234,12 @@ def _show_plan(console: Console, plan: RediarizePlan) -> None:
     for lost in plan.lost:
         say(console, f"  nobody takes the place of {_named(lost)}")
     if plan.refused:
-        say(console, "  refused: it stays as it is, unless `--accept-lost` is given")
+        right = f"; where that is right: `{command('assignments keep', plan.recording_id)}`"
+        # What an index had told of has no turns that could be kept.
+        say(
+            console,
+            f"  refused: it stays as it is, unless `--accept-lost` is given{right if plan.turns_before else ''}",
+        )
     for notice in plan.notices:
         say(console, f"  note: {notice}")
 

@@ -17,6 +17,7 @@ from speakerdb.catalog.intake import Voice
 from speakerdb.catalog.leases import Lease
 from speakerdb.catalog.library import RecordingRow
 from speakerdb.catalog.work import Item
+from speakerdb.core.commands import command
 from speakerdb.core.remapping import Remapping, remap
 from speakerdb.core.renaming import labels_for
 from speakerdb.core.turns import AWAITED, NOBODY, in_time, turns_digest
@@ -154,11 +155,13 @@ def unmapped(before: Before, lost: Sequence[Voice], asked: Asked) -> NamesUnmapp
     if not named:
         return None
     told = f" (asked with{asked.options})" if asked.options else ""
+    look = command("rediarize", before.row.id, options=f"{asked.options} --dry-run")
+    kept = "" if imported else f"; where not, `{command('assignments keep', before.row.id)}`"
     return NamesUnmapped(
         f"Of the recording {before.row.id!r}, no new speaker takes the place of"
         f" {', '.join(sorted(labels[voice.id] for voice in named))}{told}; it stays as it is.",
-        hint=f"Look with `speakerdb rediarize {before.row.id}{asked.options} --dry-run`; where they may go, run it with"
-        " `--accept-lost` (`assignments revert` brings them back).",
+        hint=f"Look with `{look}`; where they may go, run it with `--accept-lost` (`assignments revert` brings them back)"
+        f"{kept}.",
         speakers=[voice.id for voice in named],
     )
 

@@ -13,6 +13,7 @@ from speakerdb.catalog.choosing import recording_of
 from speakerdb.catalog.database import Transaction, parts
 from speakerdb.catalog.intake import Voice
 from speakerdb.catalog.library import RecordingRow
+from speakerdb.core.commands import command, option
 from speakerdb.core.turns import AWAITED
 from speakerdb.diarizers.asked import Asked
 from speakerdb.diarizers.port import DiarizationProgress
@@ -88,26 +89,31 @@ class Rediarizing:
     ) -> AssignmentsKept:
         """Leave recordings, or all of a library, as they are: what failed to be diarized again, or is yet to be, is forgotten.
 
-        `NotFound`; `NeedsTurns` for one that awaits its first diarization; `InvalidInput` for both, or none.
+        What has no turns yet has nothing to keep: of a library it is left out. `NotFound`; `NeedsTurns` for one that waits for
+        its first diarization; `InvalidInput` for both, or none.
         """
         _one_or_the_other(recordings, library_name)
         why = checked_why(why)
         with self._catalog.change() as tx:
             ids = list(dict.fromkeys(recording_of(tx, each) for each in recordings))
             for row in (row for part in parts(ids) for row in library.recordings_of(tx, part).values()):
-                if row.turns_digest == AWAITED:
+                if row.turns_digest in asking.WITHOUT_TURNS:
                     raise NeedsTurns(
-                        f"The recording {row.id!r} has no turns yet that could be kept.",
-                        hint=f"Give it its turns with `--turns`, or `speakerdb remove {row.id}`.",
+                        f"The recording {row.id!r} has no turns yet that could be kept.", hint=_turns_first(row)
                     )
-            home = None if library_name is None else library.library_id(tx, library_name)
-            kept = asking.keep_as_they_are(tx, ids) if home is None else asking.keep_all(tx, home)
-            if kept:
+            named: Sequence[str | None]
+            if library_name is None:
+                kept = asking.keep_as_they_are(tx, ids)
+                named, count = kept if len(kept) <= NAMED_IN_EVENTS else [None], len(kept)
+            else:
+                count = asking.keep_all(tx, library.library_id(tx, library_name))
+                named = [None] if count else []
+            for entity in named:
                 journal.record(
-                    tx, "assignments-kept", self._who, self._catalog.now(), entity_id=ids[0] if len(ids) == 1 else None,
-                    why=why, count=kept, library=library_name,
+                    tx, "assignments-kept", self._who, self._catalog.now(), entity_id=entity, why=why,
+                    count=count if entity is None else 1, library=library_name,
                 )  # fmt: skip
-        return AssignmentsKept(kept)
+        return AssignmentsKept(count)
 
     def chosen(self, recordings: Sequence[str] = (), library_name: str | None = None) -> list[str]:
         """Full ids of what is meant, in its order. Raises as `queue` and `queue_library` do; `InvalidInput` for both, or none."""
@@ -265,7 +271,7 @@ class Rediarizing:
             if not self._extraction.has_sound(row):
                 raise MediaMissing(
                     f"The recording {row.id!r} has no file, so nobody can listen to it again.",
-                    hint=f"Give it its file: `speakerdb add FILE --id {row.id}`.",
+                    hint=f"Give it its file: `{command('add', 'FILE', options=option('--id', row.id))}`.",
                 )
         order = {id: place for place, id in enumerate(ids)}
         return sorted(rows, key=lambda row: order[row.id])
@@ -280,6 +286,15 @@ class Rediarizing:
 def _one_or_the_other(recordings: Sequence[str], library_name: str | None) -> None:
     if bool(recordings) == (library_name is not None):
         raise InvalidInput("Give recordings, or a library.", hint="For example `--library default`.")
+
+
+def _turns_first(row: RecordingRow) -> str:
+    """What to do where there are no turns yet."""
+    given = command("add", "FILE", options=f"{option('--id', row.id)} --turns TURNS")
+    if row.turns_digest == AWAITED:
+        return f"Give it its turns with `{given}`, or `{command('remove', row.id)}`."
+    # What an index had told of: its voices are all that is known of it.
+    return f"Give it its turns with `{given}`, or have it diarized: `{command('rediarize', row.id)}`."
 
 
 def _set_names(tx: Transaction, row: RecordingRow, planned: reverting.Revert, now: int) -> None:

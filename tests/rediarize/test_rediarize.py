@@ -28,6 +28,7 @@ from speakerdb.errors import (
 )
 from speakerdb.executors import Overdue, WorkerLost
 from speakerdb.extraction.task import Diarized, DiarizeTask
+from speakerdb.rediarizing import rediarizing
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import silence, two_voices
 from tests.audio_files import write
@@ -142,6 +143,47 @@ def test_what_awaits_its_first_turns_cannot_be_kept(db: SpeakerDB) -> None:
         with pytest.raises(InvalidInput):
             db.rediarizing.keep(recordings, home)
     assert state_of(db, "new") == "queued"
+
+
+def test_what_an_index_told_of_has_nothing_to_keep(both: SpeakerDB, ear: Ear, tmp_path: Path) -> None:
+    """Its first diarization is all that brings it on: forgotten, the recording would never be extracted."""
+    db = both
+    file = write(tmp_path / "a.wav", np.zeros(480_000), 16_000, codec="pcm_s16le")
+    ids = dict(db.add(file, THREE, recording_id="r").speakers)
+    db.work()
+    with db.catalog.change() as tx:
+        tx.execute(sa.delete(schema.turns))
+        unknown = {"turns_digest": NO_TURNS, "path": None, "media_size": None, "media_digest": None, "seconds": None}
+        tx.execute(sa.update(schema.recordings).values(unknown))
+    assert db.add(file, recording_id="r").to_diarize
+    with pytest.raises(NeedsTurns, match="no turns yet") as refused:
+        db.rediarizing.keep(["r"])
+    assert "`speakerdb add FILE --id r --turns TURNS`" in (refused.value.hint or "")
+    assert "`speakerdb rediarize r`" in (refused.value.hint or "")
+    assert db.rediarizing.keep(library_name="default").recordings == 0
+    assert state_of(db) == "queued"
+    ear.turns, ear.voices = SHIFTED, {"S0": ids["A"], "S1": ids["B"], "S2": ids["C"]}
+    done = db.work()
+    assert (done.recordings_diarized, done.recordings_done) == (1, 1)
+    db.rediarizing.queue(["r"], Asked())
+    assert db.rediarizing.keep(["r"]).recordings == 1
+
+
+def test_each_recording_that_is_kept_has_its_event(both: SpeakerDB, monkeypatch: pytest.MonkeyPatch) -> None:
+    db = both
+    for name in ("a", "b", "c"):
+        added(db, name)
+        db.extraction.keep(name, silence(30.0))
+    db.rediarizing.queue(["c", "a"], Asked())
+    assert db.rediarizing.keep(["a", "b", "c", "a"], why="heard them").recordings == 2
+    kept = [e for e in db.events(limit=20) if e["kind"] == "assignments-kept"]
+    told = [(e["entity"], e["why"], e["data"]["count"]) for e in reversed(kept)]
+    assert told == [("a", "heard them", 1), ("c", "heard them", 1)]  # nothing was queued of b
+    monkeypatch.setattr(rediarizing, "NAMED_IN_EVENTS", 1)
+    db.rediarizing.queue(["a", "b"], Asked())
+    assert db.rediarizing.keep(["a", "b"]).recordings == 2
+    (event,) = db.events(limit=1)
+    assert (event["kind"], event["entity"], event["data"]["count"]) == ("assignments-kept", None, 2)
 
 
 def test_the_dry_run_is_what_storing_does(both: SpeakerDB, ear: Ear) -> None:

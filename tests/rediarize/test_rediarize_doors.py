@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from rediarize_kit import added, again, said_of, state_of, turns, turns_of
+import sqlalchemy as sa
+from rediarize_kit import THREE, added, again, said_of, state_of, turns, turns_of
 from starlette.testclient import TestClient
 
+from speakerdb.catalog import assignments, schema
+from speakerdb.catalog.adopting import NO_TURNS
 from speakerdb.diarizers.asked import Asked
-from speakerdb.errors import DiarizationFailed
+from speakerdb.diarizers.port import Hints
+from speakerdb.errors import DiarizationFailed, SpeakerDBError
+from speakerdb.extraction import storing_turns
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import silence
+from tests.audio_files import write
 from tests.lent_library import Shell
 from tests.listen.conftest import Ear
 
@@ -66,6 +76,112 @@ def test_what_stays_as_it_is(shell: Shell, client: TestClient, db: SpeakerDB, id
     assert post(client, "/assignments/keep", json={"library": "default"}) == {"recordings": 1}
     assert post(client, "/assignments/keep", 404, json={"library": "nowhere"})["code"] == "not-found"
     assert state_of(db) is None
+
+
+def test_what_is_kept_is_what_was_read(client: TestClient, db: SpeakerDB, ids: dict[str, str]) -> None:
+    db.rediarizing.queue(["r"], Asked())
+    where = "/recordings/r/assignments/keep"
+    refused = post(client, where, 412, json={}, headers={"If-Match": '"1-1"'})
+    assert (refused["code"], state_of(db)) == ("version-conflict", "queued")
+    assert not [e for e in db.events(limit=9) if e["kind"] == "assignments-kept"]
+    seen = client.get("/v1/recordings/r").headers["ETag"]
+    assert post(client, where, json={}, headers={"If-Match": seen}) == {"recordings": 1}
+    assert state_of(db) is None
+
+
+@pytest.mark.parametrize("id", ["we ird; $(id) [red]", "-x"])
+def test_what_is_advised_names_the_recording_as_one_word(
+    shell: Shell, db: SpeakerDB, ear: Ear, tmp_path: Path, id: str
+) -> None:
+    """Each command is taken by a shell, and by the command line, as it is shown; what it advises in turn too."""
+    file = write(tmp_path / "a.wav", np.zeros(480_000), 16_000, codec="pcm_s16le")
+    found = dict(db.add(file, THREE, recording_id=id).speakers)
+    db.work()
+    db.rename_speaker(found["C"], "Cem")
+    ear.turns = turns((0.0, 10.0, "S0"), (10.0, 20.0, "S1"))
+    db.rediarizing.queue([id], Asked(Hints(num_speakers=2)))
+    (error,) = db.work().errors
+    (problem,) = db.status().problems
+    with db.catalog.read() as tx:
+        before = storing_turns.read(tx, id)
+        assert before is not None
+        refused = storing_turns.unmapped(before, [before.voices["C"]], Asked(Hints(num_speakers=2)))
+    assert refused is not None
+    assert (error.code, problem.code, refused.code) == ("names-unmapped",) * 3
+    look, keep = _commands(refused.hint or "")
+    assert look == problem.command
+    shown = shell.ok(*_words(look))
+    assert ("nobody takes the place of C (Cem)" in shown, "1 would be refused" in shown) == (True, True)
+    (told,) = [line for line in shown.splitlines() if "refused:" in line]
+    assert _commands(told)[0] == keep
+    assert shell.ok(*_words(keep)) == "1 recording left as it is.\n"
+    assert db.status().problems == ()
+
+
+@pytest.mark.parametrize("id", ["we ird; $(id) [red]", "-x"])
+def test_every_hint_names_what_it_is_about_as_one_word(db: SpeakerDB, id: str) -> None:
+    db.add(None, recording_id=id, waveform=silence(20.0))
+    refused: list[SpeakerDBError] = []
+
+    def hints(*acts: Callable[[], object]) -> None:
+        for act in acts:
+            with pytest.raises(SpeakerDBError) as found:
+                act()
+            refused.append(found.value)
+
+    hints(lambda: db.rediarizing.keep([id]))  # it awaits its first turns
+    db.work()
+    db.extraction.keep(id, None)
+    hints(lambda: db.rediarizing.queue([id], Asked()))  # nobody can listen to it
+    db.extraction.keep(id, silence(20.0))
+    db.rediarizing.queue([id], Asked())
+    db.work()
+    with db.catalog.change() as tx:
+        assignments.remember(tx, id, "rediarized", "somebody", db.catalog.now())
+    hints(lambda: db.rediarizing.revert(id, to=999))
+    with db.catalog.change() as tx:
+        tx.execute(sa.delete(schema.turns))
+        tx.execute(sa.update(schema.recordings).values(turns_digest=NO_TURNS))
+    other = turns((0.0, 10.0, "A"))
+    hints(lambda: db.rediarizing.keep([id]), lambda: db.add(None, other, recording_id=id, waveform=silence(20.0)))
+    told = [command for error in refused for command in _commands(error.hint or "")]
+    assert [error.code for error in refused] == [
+        "needs-turns", "media-missing", "not-found", "needs-turns", "invalid-input",
+    ]  # fmt: skip
+    assert len(told) == 7
+    for command in told:
+        assert id in [word.removeprefix("--id=") for word in _words(command)]
+        assert id != "-x" or "-- -x" in command or "--id=-x" in command
+    into, merged = db.people.make_profile("Ada", profile_id=id)[0].id, db.create_profile("Ada B.").id
+    db.merge_profiles(merged, into)
+    assert _words(db.explain.about(merged).command)[-1] == id
+
+
+def test_what_has_no_turns_to_keep_is_not_told_to_be_kept(shell: Shell, db: SpeakerDB, ids: dict[str, str]) -> None:
+    """What an index had told of."""
+    with db.catalog.change() as tx:
+        tx.execute(sa.delete(schema.turns))
+        tx.execute(sa.update(schema.recordings).values(turns_digest=NO_TURNS))
+    shown = shell.ok("rediarize", "r", "--dry-run")
+    assert "refused: it stays as it is" in shown
+    assert "assignments keep" not in shown
+    with db.catalog.read() as tx:
+        before = storing_turns.read(tx, "r")
+        assert before is not None
+        refused = storing_turns.unmapped(before, list(before.voices.values()), Asked())
+    assert refused is not None
+    assert "assignments keep" not in (refused.hint or "")
+
+
+def _commands(told: str) -> list[str]:
+    """The commands that a text tells of, which holds no other backtick."""
+    return [part for part in told.split("`")[1::2] if part.startswith("speakerdb ")]
+
+
+def _words(command: str) -> list[str]:
+    first, *rest = shlex.split(command)
+    assert first == "speakerdb"
+    return rest
 
 
 def test_json(shell: Shell, db: SpeakerDB, ids: dict[str, str]) -> None:

@@ -30,22 +30,26 @@ class _Rule:
     epoch: str = "NULL"
 
 
-# Who comes after one that died gives up what it had taken: under an epoch of its own. Nobody else says this of an item here,
-# where recordings are computed in the process itself.
+# Who comes after one that died gives up what it had taken, and says so: under an epoch of its own, which the row does not tell.
+# It does that before it takes anything, and with all that was left: once something is taken under the newest epoch, a row of an
+# older one is given up by somebody who is stale. Before, a stale one writes what the newest is about to.
 _DIED = f"NEW.error_code = '{WorkerDied.code}'"
+_COMES_AFTER = (
+    "NEW.error_message ="
+    " COALESCE(OLD.error_message || ' ', '') || 'Attempt ' || OLD.attempts || ': the whole process died.'"
+)
+_BEGUN = f"SELECT 1 FROM {TABLE} WHERE what = 'taken' AND claimed = (SELECT epoch FROM leases WHERE name = 'work')"  # noqa: S608
+_ITEM = "NEW.recording_id || '/' || COALESCE(NEW.generation, NEW.task)"
 _RULES = (
-    _Rule(
-        "taken", "work_items", "UPDATE", "NEW.state = 'taken'",
-        "NEW.recording_id || '/' || NEW.generation", "NEW.taken_epoch", lease="work",
-    ),
+    _Rule("taken", "work_items", "UPDATE", "NEW.state = 'taken'", _ITEM, "NEW.taken_epoch", lease="work"),
     _Rule(
         "extracted", "work_items", "UPDATE",
         f"OLD.state = 'taken' AND (NEW.state = 'done' OR (NEW.state = 'failed' AND NOT ({_DIED})))",
-        "NEW.recording_id || '/' || NEW.generation", "OLD.taken_epoch", lease="work",
+        _ITEM, "OLD.taken_epoch", lease="work",
     ),
     _Rule(
-        "given-up", "work_items", "UPDATE", f"OLD.state = 'taken' AND NEW.state = 'failed' AND {_DIED}",
-        "NEW.recording_id || '/' || NEW.generation", "NULL", lease="work",
+        "given-up", "work_items", "UPDATE", f"OLD.state = 'taken' AND NEW.state = 'failed' AND {_DIED}", _ITEM,
+        f"CASE WHEN {_COMES_AFTER} AND NOT EXISTS ({_BEGUN}) THEN NULL ELSE OLD.taken_epoch END", lease="work",
     ),
     _Rule(
         "swap-announced", "migrations", "UPDATE", "NEW.swap_token IS NOT NULL AND OLD.swap_token IS NULL",

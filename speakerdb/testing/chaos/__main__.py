@@ -73,10 +73,16 @@ def main(argv: list[str]) -> int:
         keep = Path(tempfile.mkdtemp(prefix="speakerdb-soak-"))
         with backend_of(given.backend) as (backend, versions), Zygote() as zygote:
             report.versions |= versions
-            while report.points < given.points:
-                _one(report, backend, zygote, keep / f"run-{report.runs}", given.points)
-        if not any(keep.iterdir()):
-            keep.rmdir()
+            try:
+                while report.points < given.points:
+                    _one(report, backend, zygote, keep / f"run-{report.runs}", given.points)
+            except KeyboardInterrupt:
+                shutil.rmtree(keep / f"run-{report.runs}", ignore_errors=True)
+                print(f"ended; the same command goes on after {report.points} points")
+                return 130
+            finally:
+                if not any(keep.iterdir()):
+                    keep.rmdir()
     return 1 if report.violations else 0
 
 

@@ -32,6 +32,7 @@ class Zygote:
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "speakerdb.testing.chaos.zygote"],
             env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            start_new_session=True,  # what ends the whole group must leave it the time to end what it has started
         )  # fmt: skip
 
     def ask(self, **job: object) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speakerdb.catalog import activity, asking, journal, library, listing, people, trail, vectors, work
+from speakerdb.catalog import activity, asking, journal, leases, library, listing, people, trail, vectors, work
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.journal import MigrationRow
@@ -48,6 +48,8 @@ class _Seen:
     index: str | None
     away: bool
     """The index cannot be asked, and was asked once: each time may take as long as a request is tried again."""
+    moving: bool
+    """Indices or aliases may have been made, moved or dropped between the two."""
     faults: tuple[Problem, ...]
     leases: tuple[LeaseView, ...]
     current: tuple[CurrentRecording, ...]
@@ -188,9 +190,20 @@ class Overview:
     # Small parts
 
     def _look(self, *, migration_only: bool = False) -> _Seen:
-        """Read everything once. With `migration_only`, what is counted is counted for the newest migration's target alone."""
+        """Read everything once. With `migration_only`, what is counted is counted for the newest migration's target alone.
+
+        Where something seems to be wrong with the aliases while a process may move them, it is looked once more: the index
+        and SQL are not read at the same moment.
+        """
+        seen = self._read(migration_only=migration_only)
+        return self._read(migration_only=migration_only) if seen.moving and health.astray(seen.facts) else seen
+
+    def _read(self, *, migration_only: bool) -> _Seen:
+        with self._catalog.read() as tx:
+            row = leases.find(tx, MIGRATION_LEASE)
+            mover = None if row is None else activity.lease_view(row, self._catalog, self._catalog.now())
         layout, faults = self._layout()
-        serving, index, alias_faults = (None, None, []) if layout is None else self._alias()
+        serving, index, alias_faults = (None, None, []) if layout is None else self._alias(layout)
         stated, halt = self._serving.stated(), self._live.halt()
         with self._catalog.read() as tx:
             now = self._catalog.now()
@@ -219,6 +232,9 @@ class Overview:
                 for name in live
             )  # fmt: skip
             works = held.get(WORK_LEASE)
+            migrating = held.get(MIGRATION_LEASE)
+            # Whoever makes, moves or drops an index holds the lease. Its epoch tells who had it and let it go in between.
+            moving = mover != migrating or (mover is not None and mover.state not in ("free", "gone"))
             counts = {} if migration_only else library.counts(tx)
             lag = None
             if newest is not None and newest.state not in (State.RETIRED, State.CANCELLED):
@@ -230,12 +246,12 @@ class Overview:
                 generations=generations,
                 migration=_migration_facts(newest, 0 if lag is None else lag.speakers),
                 work=works,
-                migrating=held.get(MIGRATION_LEASE),
+                migrating=migrating,
                 fence_until=activity.fence_until(tx, now),
                 disk_free=shutil.disk_usage(self._data_dir).free,
                 disk_floor=self._disk_floor,
                 old_cache=os.environ.get("PYANNOTE_CACHE"),
-                left_over={} if layout is None else layout.left_over(self._generations.values(), every),
+                left_over={} if layout is None or moving else layout.left_over(self._generations.values(), every),
                 halt=halt,
                 turns=None if migration_only else _turns_facts(queues, model_faults, groups),
             )
@@ -244,6 +260,7 @@ class Overview:
                 live=live,
                 index=index,
                 away=layout is None,
+                moving=moving,
                 faults=(*faults, *alias_faults),
                 leases=tuple(held.values()),
                 current=activity.current(tx) if works is not None and works.held else (),
@@ -257,10 +274,10 @@ class Overview:
                 diarized=diarized,
             )
 
-    def _alias(self) -> tuple[str | None, str | None, list[Problem]]:
+    def _alias(self, layout: Layout) -> tuple[str | None, str | None, list[Problem]]:
         """The generation and the concrete index that serve; else what is wrong."""
         try:
-            state = self._serving.resolve(fresh=True)
+            state = self._serving.resolved_in(layout)
         except SpeakerDBError as error:
             command = ""
             if isinstance(error, (AliasMissing, ConfigurationError)):

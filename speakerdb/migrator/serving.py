@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from speakerdb.catalog import adopting, journal, vectors
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.leases import Lease
+from speakerdb.core.commands import command
 from speakerdb.core.lifecycle import State
-from speakerdb.errors import AliasMissing, ConfigurationError, LeaseHeld, SafetyStop
+from speakerdb.errors import AliasMissing, ConfigurationError, IndexUnavailable, LeaseHeld, SafetyStop
 from speakerdb.index.port import VectorIndex
 from speakerdb.migrator.layout import Layout, current_in, mark_of
 from speakerdb.migrator.swap import TOKEN_PREFIX, remove_tokens
 from speakerdb.reports.seeing import Problem
-from speakerdb.types import SERVING_ALIAS, AliasAction, Generation
+from speakerdb.types import SERVING_ALIAS, AliasAction, Generation, IndexInfo
 
 CACHE_SECONDS = 1.0
+LOOKS = 10
+"""How often it is looked what lies in the index, until nothing was moved meanwhile."""
 LEASE_NAME = "migration"
 _REBUILD = "Build the index again from SQL with `speakerdb index rebuild {}`."
 
@@ -76,7 +79,17 @@ class Serving:
         """
         if not fresh and self._cached is not None and self._clock() - self._cached[0] < CACHE_SECONDS:
             return self._cached[1]
-        aliases = self._index.aliases()
+        state = self._state(self._index.aliases(), self._index.indices)
+        self._cached = (self._clock(), state)
+        return state
+
+    def resolved_in(self, layout: Layout) -> ServingState:
+        """What served when the index was looked at. Raises as `resolve`."""
+        return self._state(layout.aliases, lambda: layout.infos)
+
+    def _state(
+        self, aliases: Mapping[str, tuple[str, ...]], indices: Callable[[], Mapping[str, IndexInfo]]
+    ) -> ServingState:
         targets = aliases.get(SERVING_ALIAS, ())
         if len(targets) != 1:
             raise AliasMissing(
@@ -84,21 +97,28 @@ class Serving:
                 hint=_REBUILD.format((self.stated() or "GENERATION") + (" --serve" if targets else "")),
                 targets=list(targets),
             )
-        indices = {name: current_in(aliases, generation) for name, generation in self._generations.items()}
-        state = ServingState(self.generation_of(targets[0]), targets[0], indices)
-        self._cached = (self._clock(), state)
-        return state
+        generation = self._named_by(targets[0], aliases) or self._marked(targets[0], indices())
+        current = {name: current_in(aliases, one) for name, one in self._generations.items()}
+        return ServingState(generation, targets[0], current)
 
     def forget(self) -> None:
         """Ask the alias again at the next `resolve`."""
         self._cached = None
 
-    def generation_of(self, index: str) -> Generation:
-        """The definition that fits a concrete index: by its name, or by its mark where it was built beside another."""
+    def _named_by(self, index: str, aliases: Mapping[str, tuple[str, ...]]) -> Generation | None:
+        """The generation of a concrete index by its name; of one that was built beside another, by its name and the write
+        alias. None where only its mark can tell."""
         for generation in self._generations.values():
             if generation.index_name == index:
                 return generation
-        info = self._index.indices().get(index)
+        built = [
+            generation for generation in self._generations.values()
+            if index.startswith(f"{generation.index_name}.") and aliases.get(generation.write_alias) == (index,)
+        ]  # fmt: skip
+        return built[0] if len(built) == 1 else None
+
+    def _marked(self, index: str, infos: Mapping[str, IndexInfo]) -> Generation:
+        info = infos.get(index)
         for generation in self._generations.values():
             if info is not None and info.metadata == mark_of(generation):
                 return generation
@@ -125,6 +145,10 @@ class Serving:
 
     def disagreement(self) -> Disagreement | None:
         """What the alias and SQL say differently; None where they agree, or SQL cannot tell."""
+        # While it is moved they may seem to: then they do not the second time.
+        return None if self._disagreement() is None else self._disagreement()
+
+    def _disagreement(self) -> Disagreement | None:
         stated = self.stated()
         if stated is None:
             return None
@@ -148,8 +172,17 @@ class Serving:
             return [name for name in journal.live_generations(tx) if journal.restored_since_rebuild(tx, name)]
 
     def layout(self) -> Layout:
-        """What lies in the index now, as it says itself."""
-        return Layout(self._index.indices(), self._index.aliases())
+        """What lies in the index now, as it says itself: its indices, between two looks at the aliases that saw the same.
+
+        `IndexUnavailable` where the aliases are moved each time.
+        """
+        aliases = self._index.aliases()
+        for _ in range(LOOKS):
+            infos, before = self._index.indices(), aliases
+            aliases = self._index.aliases()
+            if aliases == before:
+                return Layout(infos, aliases)
+        raise IndexUnavailable("Aliases come and go too fast to be listed.")
 
     def left_over(self) -> dict[str, str]:
         """See `Layout.left_over`."""
@@ -274,14 +307,14 @@ def _unclaimed(targets: Sequence[str]) -> SafetyStop:
         f"The alias {SERVING_ALIAS!r} names {named}, and the database knows no generation: the index is of another application"
         " or of another database.",
         hint="Bring the database back; or read the vectors into this one with"
-        f" `speakerdb index import {targets[0]} --dry-run`, then without `--dry-run`; or move the index away to begin an"
-        " empty library.",
+        f" `{command('index import', targets[0], options=' --dry-run')}`, then without `--dry-run`; or move the index away to"
+        " begin an empty library.",
         targets=list(targets),
     )
 
 
 def _unnamed(found: Sequence[str]) -> AliasMissing:
-    commands = "; ".join(f"`speakerdb index import {name}`" for name in found)
+    commands = "; ".join(f"`{command('index import', name)}`" for name in found)
     return AliasMissing(
         f"No alias {SERVING_ALIAS!r} says which index serves, the database knows no generation, and there are:"
         f" {', '.join(found) or 'deleted documents only'}.",

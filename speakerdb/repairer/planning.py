@@ -174,9 +174,8 @@ def _current(generation: Generation, layout: Layout) -> IndexInfo:
     hint = f"Build it again from SQL with `speakerdb index rebuild {generation.name}`."
     names = layout.aliases.get(generation.write_alias, ())
     if len(names) != 1 or names[0] not in layout.infos:
-        raise IndexMissing(
-            f"The write alias of {generation.name} names {len(names)} indices; it must name one.", hint=hint
-        )
+        named = " and ".join(names) or "nothing"
+        raise IndexMissing(f"The write alias of {generation.name} names {named}; it must name one index.", hint=hint)
     info = layout.infos[names[0]]
     if info.metadata != mark_of(generation):
         raise SafetyStop(f"The write alias of {generation.name} names {info.name}, which is not its index.", hint=hint)

@@ -377,6 +377,30 @@ def test_a_scan_closes_its_point_in_time_however_it_ends() -> None:
             index.close()
 
 
+@pytest.mark.parametrize(
+    "lasting",
+    [(403, "security_exception"), (503, "cluster_block_exception")],
+    ids=["forbidden", "blocked"],
+)
+def test_what_one_of_several_searches_will_always_say_is_not_waited_for(lasting: tuple[int, str]) -> None:
+    """Though another one may be answered a moment later. Ours are counted by one search, what is of others by another."""
+    said = [
+        {"status": status, "error": {"type": kind, "reason": "why"}}
+        for status, kind in ((503, "search_phase_execution_exception"), lasting)
+    ]
+    kinds = {"id": "keyword", "version": "long", "bucket": "short", "digest": "long"}
+    ours = {"properties": MAPPING["properties"] | {name: {"type": kind} for name, kind in kinds.items()}}
+    listed = {"p-a": {"mappings": ours}, "p-b": {"mappings": {"properties": {}}}}
+    for answers in (said, said[::-1]):
+        with serving(Answer(200, listed), Answer(200, {"responses": answers})) as script:
+            index = opened(script)
+            with pytest.raises(IndexUnavailable) as refused:
+                index.indices()
+            assert refused.value.details["kind"] == lasting[1]
+            assert [each.path.partition("?")[0] for each in script.asked] == ["/p-*/_mapping", "/_msearch"]
+            index.close()
+
+
 def test_a_search_that_only_some_shards_answered_is_none(script: Scripted) -> None:
     """The index got another number of shards since: it is looked up again, and again."""
     count, hits = Answer(200, {"count": 3}), {"hits": {"hits": []}}

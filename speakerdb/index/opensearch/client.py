@@ -30,7 +30,7 @@ from speakerdb.errors import (
     IndexUnavailable,
     InvalidInput,
 )
-from speakerdb.index.opensearch.refusals import BUSY, Refusal, refusal_in, refusal_of
+from speakerdb.index.opensearch.refusals import Refusal, refusal_in, refusal_of
 from speakerdb.settings import OpenSearchSettings
 
 OUR_NAMES = "speakers"
@@ -209,21 +209,22 @@ class Client:
         return self._tried(method, path, body, params, content, repeat)
 
     def search_together(self, path: str, body: Any, *, seconds: float | None = None) -> list[dict[str, Any]]:
-        """Searches in one request (`_msearch`); the answer to each. `Refusal` for the first that says no.
+        """Searches in one request (`_msearch`); the answer to each. `Refusal` for one that says no.
 
-        What says no inside the answer is tried again like a request of its own, for `seconds` at most.
+        What says no inside the answer is tried again like a request of its own, but begins no new try after `seconds`; not
+        where another one says what no later try would change.
         """
         longest = self.settings.retry_seconds
         deadline = time.monotonic() + (longest if seconds is None else min(seconds, longest))
         attempt = 0
         while True:
             answers: list[dict[str, Any]] = self.send("POST", path, body, content=LINES)["responses"]
-            failed = next((each for each in answers if "error" in each), None)
-            if failed is None:
+            refusals = [refusal_of(int(each["status"]), each["error"]) for each in answers if "error" in each]
+            if not refusals:
                 return answers
-            refusal = refusal_of(int(failed["status"]), failed["error"])
-            if refusal.status not in BUSY or not pause(attempt, deadline):
-                raise refusal
+            refusals.sort(key=lambda refusal: refusal.passes)
+            if not refusals[0].passes or not pause(attempt, deadline):
+                raise refusals[0]
             attempt += 1
 
     def _greet(self) -> None:
@@ -265,8 +266,7 @@ class Client:
                 if away.final or not (repeat or away.unsent) or not pause(attempt, deadline):
                     raise away.error from away.__cause__
             except Refusal as refusal:
-                retried = repeat and refusal.status in BUSY and refusal.kind != "cluster_block_exception"
-                if not retried or not pause(attempt, deadline):
+                if not (repeat and refusal.passes) or not pause(attempt, deadline):
                     raise
         raise AssertionError
 

@@ -37,6 +37,11 @@ class Refusal(Exception):
     def __str__(self) -> str:
         return f"{self.status} {self.kind}: {self.reason}"
 
+    @property
+    def passes(self) -> bool:
+        """Whether the same may be answered otherwise a moment later. A block stands until somebody lifts it."""
+        return self.status in BUSY and self.kind != "cluster_block_exception"
+
     def translated(self, what: str) -> SpeakerDBError:
         """The error of ours, by status and type. `what` was asked, as the beginning of a sentence."""
         said = f"{what}: OpenSearch answered {self.status} {self.kind or 'without a type'}"

@@ -11,7 +11,7 @@ from speakerdb.errors import IndexMissing
 from speakerdb.index.documents import encoded
 from speakerdb.index.opensearch.client import LINES, Client, pause
 from speakerdb.index.opensearch.definitions import source_of
-from speakerdb.index.opensearch.refusals import BUSY, Refusal, refusal_of
+from speakerdb.index.opensearch.refusals import Refusal, refusal_of
 from speakerdb.types import Document, WriteOutcome, WriteResult
 
 _TOO_LARGE = 413
@@ -124,7 +124,7 @@ class Writer:
             self._results[place] = WriteResult(id, WriteOutcome.REJECTED, detail)
         elif refusal.kind == "index_not_found_exception":
             raise IndexMissing(f"The alias {self._client.ours(self._alias)} is gone.") from refusal
-        elif status in BUSY and refusal.kind != "cluster_block_exception":
+        elif refusal.passes:
             return refusal
         else:
             raise refusal.translated(f"Writing {id!r}") from refusal

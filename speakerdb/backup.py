@@ -93,7 +93,13 @@ def restore(
     try:
         copies.copy_out(source, ready)
         copies.prepare(
-            copy, epoch=copies.highest_epoch(database), path=str(backup), made_at=info.made_at, who=who, why=why
+            copy,
+            epoch=copies.highest_epoch(database),
+            event=copies.highest_event(database),
+            path=str(backup),
+            made_at=info.made_at,
+            who=who,
+            why=why,
         )
         refuse_in_use(locks)
         kept = _keep(database, target) if replaces else None

@@ -14,7 +14,6 @@ from typing import Any
 from speakerdb.catalog import activity, journal
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Database
-from speakerdb.catalog.library import new_id
 from speakerdb.catalog.upgrade import upgrade
 from speakerdb.diarizers.asked import NOTHING_ASKED, Asked
 from speakerdb.diarizers.loading import DiarizerLoader
@@ -185,30 +184,26 @@ class SpeakerDB:
         them, as is `asked`. See `Ingest.add`.
 
         A waveform is held in memory until its recording is extracted by this object's `work`; a recording that has only
-        a waveform cannot be extracted again for another generation.
+        a waveform cannot be extracted again for another generation. One that has a file is heard from that.
         """
-        before = None
-        if waveform is not None:
-            recording_id = recording_id or new_id("rec")
-            before = self.extraction.keep(recording_id, waveform)  # before another thread can take its work
+        before: list[tuple[str, Waveform | None]] = []
+
+        def keep(recording: str, sound: Waveform) -> None:
+            before.append((recording, self.extraction.keep(recording, sound)))
+
         try:
             return self.ingest.add(
-                path,
-                turns,
-                recording_id=recording_id,
-                library_name=library,
-                names=names,
-                waveform=waveform,
-                asked=asked,
-            )
+                path, turns, recording_id=recording_id, library_name=library, names=names, waveform=waveform, asked=asked,
+                keep=keep,
+            )  # fmt: skip
         except SpeakerDBError:
-            if waveform is not None and recording_id is not None:
-                self.extraction.keep(recording_id, before)
+            for recording, sound in before:  # it could not be committed
+                self.extraction.keep(recording, sound)
             raise
 
     def remove(self, recording_id: str) -> None:
         """Forget a recording with its voices."""
-        self.ingest.remove(recording_id)
+        self.extraction.keep(self.ingest.remove(recording_id), None)
 
     def recordings(self, *, library: str | None = None, limit: int | None = None) -> list[RecordingView]:
         """The recordings of a library, or of all."""

@@ -141,8 +141,8 @@ class Worker:
             if report.over:
                 self._catalog.keep(lease)
                 self._wait(stop)
-                if time.monotonic() - blocked_at >= MODEL_RETRY_SECONDS:
-                    blocked.clear()
+            if forever and blocked and time.monotonic() - blocked_at >= MODEL_RETRY_SECONDS:
+                blocked.clear()
         last = self._extraction.step(lease, limit=0, hurry=hurry, stop=stop, observe=meter.working)
         total.add(last)
         meter.step(last)

@@ -131,6 +131,7 @@ class PartImport:
         wanted = {one.recording for one in arrivals if one.recording}
         wanted |= {row.recording_id for row in self._speakers.values()}
         self._recordings = adopting.recordings_by_id(tx, sorted(wanted))
+        self._gone = adopting.told_removed(tx, sorted(wanted - self._recordings.keys()), "recording-removed")
         self._voices = {
             id: {label: voice.id for label, voice in found.items()}
             for id, found in intake.voices(tx, list(self._recordings)).items()
@@ -146,7 +147,7 @@ class PartImport:
         return found
 
     def _speaker(self, one: Arrival) -> _Taken | Refusal:
-        if one.id in self._removed:
+        if one.id in self._removed or one.recording in self._gone:
             return Refusal(one.id, "removed")
         if one.id in self._known_profiles:
             return Refusal(one.id, "id-taken", "a profile")
@@ -255,7 +256,7 @@ class PartImport:
         if known:
             current, stands = known[id]
             return current if stands == home else Refusal(one.id, "other-library", f"the profile {text}")
-        if adopting.removed(tx, [id]):
+        if adopting.removed(tx, [id]) or adopting.told_removed(tx, [id], "profile-deleted"):
             return None
         if not self._plan.ours and (row := people.named(tx, home, text)) is not None:
             return row.id

@@ -52,6 +52,13 @@ def removed(tx: Transaction, ids: Sequence[str]) -> set[str]:
     return set(tx.scalars(query.distinct()))
 
 
+def told_removed(tx: Transaction, ids: Sequence[str], kind: str) -> set[str]:
+    """Those of the ids of which an event of this kind says that they were removed. Tombstones are purged after a time, and what
+    they remember with them; such an event is kept."""
+    told = sa.select(events.c.entity_id).where(events.c.kind == kind, events.c.entity_id.in_(ids))
+    return {id for id in tx.scalars(told.distinct()) if id is not None}
+
+
 def profiles_by_id(tx: Transaction, ids: Sequence[str]) -> dict[str, tuple[str, str]]:
     """By id of a profile: where it is now, after merges, and its library."""
     into = profiles.alias()

@@ -144,7 +144,10 @@ def ask_all(tx: Transaction, reason: Reason, now: int, options: str | None, home
         rows = rows.where(recordings.c.library_id == home)
     rows = rows.order_by(recordings.c.created_at, recordings.c.id)  # they are taken in the order of their numbers
     statement = upsert(tx.dialect.name, work_items).from_select(list(_columns), rows)
-    asked = work_items.c.state.not_in(("queued", "taken")) if reason == "migration" else None
+    asked = None
+    if reason == "migration":
+        over = work_items.c.state.not_in(("queued", "taken"))
+        asked = (work_items.c.state == "done") | (over & (work_items.c.reason == "migration"))
     result = tx.execute(
         begun_anew(statement, _columns[2:], turns=True, where=asked),
         execution_options={"preserve_rowcount": True},  # for an INSERT it is not known otherwise
@@ -176,9 +179,10 @@ def _as_before(tx: Transaction, reason: Reason, now: int, said: dict[str, Any], 
             tx.execute(change.where(work_items.c.recording_id.in_(part)))
 
 
-def drop_of_migration(tx: Transaction) -> None:
-    """Forget what a migration asked for and is not done."""
-    tx.execute(sa.delete(work_items).where(_UNDONE, work_items.c.reason == "migration"))
+def drop_of_migration(tx: Transaction, since: int) -> None:
+    """Forget what a migration that was started at `since` asked for and is not done. What an earlier one left failed stays."""
+    own = (work_items.c.reason == "migration") & (work_items.c.updated_at >= since)
+    tx.execute(sa.delete(work_items).where(_UNDONE, own))
 
 
 def progress(tx: Transaction, since: int) -> TurnsProgress | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from speakerdb.catalog import journal, library, upgrade
+from speakerdb.catalog import journal, library, trail, upgrade
 from speakerdb.catalog.database import Database
 from speakerdb.catalog.schema import events, fences, leases
 from speakerdb.errors import BackendError, BackupUnusable, ConfigurationError, SchemaNewer, SpeakerDBError
@@ -111,14 +111,25 @@ def highest_epoch(database: Database) -> int:
         return 0
 
 
-def prepare(database: Database, *, epoch: int, path: str, made_at: int | None, who: str, why: str | None) -> None:
+def highest_event(database: Database) -> int:
+    """The number of the last event of a library; 0 as above."""
+    try:
+        with database.read() as tx:
+            return trail.newest_number(tx)
+    except (SpeakerDBError, sa.exc.DBAPIError):
+        return 0
+
+
+def prepare(
+    database: Database, *, epoch: int, event: int, path: str, made_at: int | None, who: str, why: str | None
+) -> None:
     """Make a copy ready to take a library's place: this version's schema, no lease held, every epoch above `epoch` (so
-    that no process of before the restoration can still commit), and the event that says so."""
+    that no process of before the restoration can still commit), and the event that says so, with a number above `event`."""
     upgrade.upgrade(database)
     with database.write() as tx:
         tx.execute(sa.update(leases).values(holder=None, expires_at=None, length=None, epoch=_above(epoch)))
         tx.execute(sa.update(fences).values(holder=None, expires_at=None))
-        journal.record(tx, "library-restored", who, database.now(), why=why, path=path, made_at=made_at)
+        journal.record_restoration(tx, event, who, database.now(), why=why, path=path, made_at=made_at)
 
 
 def _above(epoch: int) -> sa.ColumnElement[int]:

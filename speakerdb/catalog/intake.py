@@ -131,6 +131,10 @@ _WITH_GONE = ("recording-changed", "recording-diarized", "assignments-reverted")
 """Kinds of events that name speakers who are not there any more."""
 
 
+_ABOUT_RECORDINGS = ("recording-", "transcript-", "media-", "diarization-", "assignments-")
+_ABOUT_SPEAKERS = ("speaker-",)
+
+
 def forget_events(tx: Transaction, recording_id: str) -> None:
     """Delete what was told of a recording and of its speakers, also of those whose label went before: names stand there.
 
@@ -140,14 +144,26 @@ def forget_events(tx: Transaction, recording_id: str) -> None:
     newest = tx.scalar(sa.select(sa.func.max(events.c.id))) or 0
     of_recording = sa.select(events.c.data).where(events.c.entity_id == recording_id, events.c.kind.in_(_WITH_GONE))
     gone = [speaker for data in tx.scalars(of_recording) for speaker in json.loads(data).get("gone", ())]
-    fresh = [recording_id, *gone, *library.speaker_ids(tx, recording_id).values()]
+    _forget(tx, [recording_id], _ABOUT_RECORDINGS, newest)
+    fresh = [*gone, *library.speaker_ids(tx, recording_id).values()]
     forgotten = set(fresh)
     while fresh:
         made: set[str] = set()  # by splitting one of these: an undo removes a speaker without an event of its own
         for part in parts(fresh):
-            told = events.c.entity_id.in_(part)
-            split = sa.select(events.c.data).where(told, events.c.kind == "speaker-split")
+            split = sa.select(events.c.data).where(events.c.entity_id.in_(part), events.c.kind == "speaker-split")
             made.update(json.loads(data)["new"] for data in tx.scalars(split))
-            tx.execute(sa.delete(events).where(told, events.c.migration_id.is_(None), events.c.id < newest))
+            _forget(tx, part, _ABOUT_SPEAKERS, newest)
         fresh = sorted(made - forgotten)
         forgotten |= made
+
+
+def _forget(tx: Transaction, ids: Sequence[str], about: tuple[str, ...], newest: int) -> None:
+    """By what the kinds begin with, too: a number of another application's may be a recording's, a speaker's and a profile's,
+    and a generation may have the same name. Of what was taken back, what it was says what it was about."""
+    own = sa.or_(*(events.c.kind.startswith(each, autoescape=True) for each in about))
+    told = sa.and_(events.c.entity_id.in_(ids), events.c.migration_id.is_(None), events.c.id < newest)
+    undone = sa.select(events.c.id, events.c.data).where(told, events.c.kind == "change-undone")
+    numbers = [id for id, data in tx.execute(undone) if json.loads(data)["undone"].startswith(about)]
+    tx.execute(sa.delete(events).where(told, own))
+    for part in parts(numbers):
+        tx.execute(sa.delete(events).where(events.c.id.in_(part)))

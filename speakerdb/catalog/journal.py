@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
@@ -188,13 +188,26 @@ def record(
     **data: object,
 ) -> None:
     """Append an event. `kind` is one of `events.KINDS`; what varies is data. In a block of `acting` it is that actor's."""
+    tx.execute(
+        _insert_event, [_event(kind, who, now, why, data) | {"migration_id": migration_id, "entity_id": entity_id}]
+    )
+
+
+def record_restoration(tx: Transaction, after: int, who: str, now: int, *, why: str | None, **data: object) -> None:
+    """Append the event that a library was put back, with a number above `after`: whoever follows the events by their numbers
+    hears of it, and none is given twice. Only in a file: a server would go on counting from where it was."""
+    newest = tx.scalar(sa.select(sa.func.max(events.c.id))) or 0
+    row = _event("library-restored", who, now, why, data)
+    tx.execute(_insert_event, [row | {"migration_id": None, "entity_id": None, "id": max(newest, after) + 1}])
+
+
+def _event(kind: str, who: str, now: int, why: str | None, data: Mapping[str, object]) -> dict[str, object]:
     assert kind in KINDS, f"the event {kind!r} is not among the known kinds"
     behalf = _actor.get()
-    row = {
+    return {
         "at": now, "kind": kind, "who": held(behalf.who or who), "why": held(why if why is not None else behalf.why),
-        "migration_id": migration_id, "entity_id": entity_id, "data": json.dumps(data), "source": held(behalf.source),
+        "data": json.dumps(data), "source": held(behalf.source),
     }  # fmt: skip
-    tx.execute(_insert_event, [row])
 
 
 _insert_event = sa.insert(events)

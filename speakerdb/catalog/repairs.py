@@ -16,6 +16,7 @@ from speakerdb.catalog.vectors import EmbeddingRow, arrays
 from speakerdb.core.digests import bucket_of, digest_of
 from speakerdb.core.drift import Believed, Drift, Finding, Mend, Stated, Sums, is_sound
 from speakerdb.core.reconcile import compare
+from speakerdb.core.turns import AWAITED
 from speakerdb.types import Document, Embedding, Kind
 
 RECOVERED = "recovered"
@@ -317,6 +318,7 @@ _unqueued = (
         .exists()
     )
     .where(sa.select(turns.c.recording_id).where(turns.c.recording_id == recordings.c.id).exists())
+    .where(recordings.c.turns_digest != AWAITED)
     .where(recordings.c.id > sa.bindparam("after"))
     .order_by(recordings.c.id)
     .limit(sa.bindparam("row_limit"))

@@ -28,6 +28,7 @@ from speakerdb.catalog.schema import (
 )
 from speakerdb.core.digests import bucket_of
 from speakerdb.core.pooling import content_hash
+from speakerdb.core.turns import AWAITED
 from speakerdb.types import Document, Embedding, Kind, Unembeddable
 
 _KINDS = {kind.value: kind for kind in Kind}
@@ -370,7 +371,8 @@ def reject(tx: Transaction, generation: str, refused: Sequence[tuple[str, int, s
 def uncovered(tx: Transaction, generation: str) -> tuple[int, list[str]]:
     """Speakers that the generation should know and does not, nor is it waived: how many, and a sample of ids.
 
-    An embedding of an older content of the recording does not count.
+    An embedding of an older content of the recording does not count; nor does a recording whose sound is another one now, and
+    whose turns are yet to be found: nobody knows who talks in it, in any generation.
     """
     query = (
         sa.select(speakers.c.id)
@@ -382,6 +384,7 @@ def uncovered(tx: Transaction, generation: str) -> tuple[int, list[str]]:
         )
         .where(sa.or_(embeddings.c.entity_id.is_(None), embeddings.c.content_version != recordings.c.content_version))
         .where(sa.or_(work_items.c.state.is_(None), work_items.c.state != "waived"))
+        .where(recordings.c.turns_digest != AWAITED)
     )
     count = tx.scalar(sa.select(sa.func.count()).select_from(query.subquery())) or 0
     return count, list(tx.scalars(query.limit(10))) if count else []

@@ -109,6 +109,10 @@ class Extraction:
         """Whether a recording could be listened to: it has a file, or its sound is held here."""
         return row.path is not None or row.id in self._waveforms
 
+    def _sound_of(self, row: RecordingRow) -> Waveform | None:
+        """What is held of it. Where it has a file, that is its sound, whatever was given before."""
+        return self._waveforms.get(row.id) if row.path is None else None
+
     def patience(self, task: DiarizeTask) -> float:
         """Seconds that a diarization may take."""
         return self._timeout + DIARIZING_PACE * (task.seconds or 0.0)
@@ -252,7 +256,7 @@ class Extraction:
             fingerprint=row.fingerprint,
             media_roots=self._media_roots,
             load=self._load,
-            waveform=self._waveforms.get(row.id),
+            waveform=self._sound_of(row),
         )
 
     def diarize_task(self, row: RecordingRow, turns: tuple[Turn, ...], asked: Asked) -> DiarizeTask:
@@ -267,7 +271,7 @@ class Extraction:
             media_roots=self._media_roots,
             load=self._load_diarizer,
             asked=asked,
-            waveform=self._waveforms.get(row.id),
+            waveform=self._sound_of(row),
             compare=None if compared is None else self._task(row, turns, compared),
             measure=self._measure,
         )
@@ -361,13 +365,15 @@ class Extraction:
     def _commit(self, lease: Lease, outcomes: Sequence[Outcome], report: StepReport) -> None:
         self._storing.commit(lease, [one for one in outcomes if self._awaited(one.item)], report)
         self._forget(one.item for one in outcomes)
-        held = {one.item.recording_id for one in outcomes} & self._waveforms.keys()
+        used = {one.item.recording_id: one.task.waveform for one in outcomes if one.task.waveform is not None}
+        held = {id for id, waveform in used.items() if self._waveforms.get(id) is waveform}  # not what came since
         if held:
             # In-memory sound that no generation waits for any more is forgotten.
             with self._catalog.read() as tx:
                 held -= work.still_open(tx, held)
             for recording_id in held:
-                self._waveforms.pop(recording_id, None)
+                if self._waveforms.get(recording_id) is used[recording_id]:
+                    del self._waveforms[recording_id]
 
     def _awaited(self, item: Item) -> bool:
         """Whether it was not taken anew since. What is dropped while it runs may be asked for again, with other words; or its

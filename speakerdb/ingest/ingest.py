@@ -48,9 +48,10 @@ class Ingest:
         names: Mapping[str, str] | None = None,
         waveform: Waveform | None = None,
         asked: Asked = NOTHING_ASKED,
+        keep: Callable[[str, Waveform], object] = lambda _id, _waveform: None,
     ) -> AddReport:
         """Add a recording, or bring the one that is there up to date. Doing it again changes nothing. Without turns (None) it
-        is queued to be diarized, as is `asked`.
+        is queued to be diarized, as is `asked`. `keep` is given the sound of a waveform right before this is committed.
 
         The recording is known by `recording_id`, else by its path in the library. Raises `MediaError`, `NeedsTurns`,
         `InvalidTurns`, `InvalidInput`; then nothing was written.
@@ -66,7 +67,10 @@ class Ingest:
         )  # fmt: skip
         ready = self._looking.one(given)
         with self._catalog.change() as tx:
-            return PartWriter(tx, self._who, self._catalog.now(), single=True).write(ready).report
+            report = PartWriter(tx, self._who, self._catalog.now(), single=True).write(ready).report
+            if waveform is not None:
+                keep(report.recording_id, waveform)  # nobody can take its work before this is committed
+            return report
 
     def bring_in(
         self,

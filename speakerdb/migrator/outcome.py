@@ -160,7 +160,7 @@ class Outcome:
         journal.set_live(tx, leaving, live=False)
         work.drop_open(tx, leaving)
         if state is State.CANCELLED:
-            asking.drop_of_migration(tx)
+            asking.drop_of_migration(tx, migration.started_at)
         journal.record(tx, f"migration-{state.value.replace('_', '-')}", self._who, now, migration_id=migration.id)
 
     def drop_left_over(self, lease: Lease) -> None:

@@ -12,7 +12,8 @@ from speakerdb.catalog import library, splits, undo, voices
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.library import SpeakerRow
 from speakerdb.core import splitting
-from speakerdb.errors import AlreadyExists, InvalidInput
+from speakerdb.core.turns import AWAITED
+from speakerdb.errors import AlreadyExists, InvalidInput, NeedsTurns
 from speakerdb.reports.people import SpeakerTurn, SplitReport
 from speakerdb.types import Span
 
@@ -56,6 +57,12 @@ class Plan:
 
 def plan(tx: Transaction, speaker: SpeakerRow, choice: Choice, label: str | None) -> Plan:
     """Which turns move, and what the new speaker is called. `InvalidInput` for a choice that cannot be carried out."""
+    row = library.find_recording(tx, speaker.recording_id)
+    if row is not None and row.turns_digest == AWAITED:
+        raise NeedsTurns(
+            f"The recording {row.id!r} has other sound than its turns are of, and waits for new ones.",
+            hint="Run `speakerdb work`, or give it its turns; then split.",
+        )
     turns = voices.turns_of(tx, speaker.id)
     ranged = choice.start is not None or choice.end is not None
     if (choice.turns is not None) == ranged:

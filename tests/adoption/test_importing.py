@@ -448,3 +448,32 @@ def test_a_document_from_the_future_is_overtaken_or_refused(stage: Stage) -> Non
     db.work()
     assert db.index.fetch("speakers_v3", ["a"])["a"].version > ahead
     assert not db.work().documents_written
+
+
+def test_what_was_removed_does_not_come_back_when_its_tombstone_is_gone(stage: Stage, old: Raw) -> None:
+    """Nor does a profile that was deleted. A tombstone is purged after a week, and two applications may stand side by side for
+    longer."""
+    repair = stage.settings.repair.model_copy(update={"grace_seconds": 0, "max_deletions": 1000})
+    stage.settings = stage.settings.model_copy(update={"repair": repair})
+    db = stage.open()
+    bring(db)
+    db = stage.restart()
+    db._first_start()
+    db.rebuild_index("v3")
+    db.work()
+    (profile,) = db.profiles()
+    for speaker in db.speakers(profile=profile.id):
+        db.assign(speaker.id, None)
+    db.people.delete_profile(profile.id)
+    db.remove("0")
+    db.work()
+    stage.clock.now += 10 * 86_400_000_000
+    db.assign("2", db.create_profile("newer").id)  # the newest of all is never purged
+    db.work()
+    assert db.repairer.run(vectors=True).generations[0].done["purge"] > 0
+    with db.catalog.read() as tx:
+        assert not adopting.removed(tx, ["0", "1", profile.id])
+    report = bring(db)
+    assert reasons(report)["removed"] >= 2
+    assert {speaker.id for speaker in db.speakers()} == {"2", "3", "4", "5", "6"}
+    assert [one.name for one in db.profiles()] == ["newer"]

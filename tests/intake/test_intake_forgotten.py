@@ -10,6 +10,7 @@ from typing import Any
 import intake_kit as kit
 import pytest
 
+from speakerdb.catalog import journal
 from speakerdb.errors import NotFound
 from speakerdb.people.naming import Choice
 from speakerdb.service import SpeakerDB
@@ -132,3 +133,33 @@ def test_a_speaker_that_a_split_made_and_an_undo_removed_is_forgotten_too(
     db.remove("goes")
     assert holding(data, "Unmistakable", *NAMES, made, second).keys() <= {"catalog.db/projections"}
     assert [e["kind"] for e in db.events(limit=100) if e.get("entity") in (made, second)] == []
+
+
+def test_what_only_has_the_same_name_keeps_what_was_told_of_it(db: SpeakerDB, tmp_path: Path) -> None:
+    """A recording by a generation's name, and one whose id is that of another's speaker, as in what other applications number."""
+    kit.sound(tmp_path / "a.wav")
+    turns = [Turn(0.0, 2.0, "A")]
+    speaker = dict(db.add(tmp_path / "a.wav", turns, recording_id="stays").speakers)["A"]
+    db.people.rename_speaker(speaker, "Ada")
+    profile = db.create_profile("Eve").id
+    db.rename_profile(profile, "Eva")
+    db.people.undo()
+    with db.catalog.job() as tx:
+        journal.record(tx, "index-ahead", "me", db.catalog.now(), entity_id="v3", newest=1)
+    for name in ("v3", speaker, profile):
+        db.add(tmp_path / "a.wav", turns, recording_id=name)
+        db.remove(name)
+    with db.catalog.read() as tx:
+        assert journal.restored_since_rebuild(tx, "v3"), "the brake of a restored database stays on"
+    told = {(event["kind"], event["entity"]) for event in db.events(limit=100)}
+    assert told >= {("speaker-renamed", speaker), ("profile-renamed", profile), ("change-undone", profile)}
+    assert not {name for kind, name in told if kind == "recording-added"} - {"stays"}
+    (renamed,) = [event["id"] for event in db.events(limit=100) if event["kind"] == "speaker-renamed"]
+    db.people.undo(renamed)
+    assert db.speaker(speaker).name is None
+    db.remove("stays")
+    assert not {kind for kind, name in told_of(db, speaker)} - {"recording-removed"}
+
+
+def told_of(db: SpeakerDB, entity: str) -> list[tuple[str, str]]:
+    return [(event["kind"], event["entity"]) for event in db.events(limit=100) if event["entity"] == entity]

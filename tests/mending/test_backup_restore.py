@@ -82,6 +82,22 @@ def test_a_restored_library_says_so_until_its_index_is_built_again(settings: Set
     assert described(kept).recordings == 2, "what was there is kept: two and three"
 
 
+def test_whoever_follows_the_events_by_number_hears_of_a_restoration(settings: Settings, saved: Path) -> None:
+    """The backup's own numbers end below what was heard last; none is given twice."""
+    with opened(settings) as db:
+        for number in range(5):
+            db.create_profile(f"later {number}")
+        seen = {event["id"]: event["kind"] for event in db.overview.events_after(0, 1000)}
+    restore_library(settings, saved)
+    with opened(settings) as db:
+        db.create_profile("new")
+        told = [event["kind"] for event in db.overview.events_after(max(seen), 1000)]
+        again = {event["id"]: event["kind"] for event in db.overview.events_after(0, 1000)}
+    assert "library-restored" in told
+    assert "profile-created" in told
+    assert all(again[number] == kind for number, kind in seen.items() if number in again)
+
+
 def test_no_version_goes_back(settings: Settings, saved: Path) -> None:
     with opened(settings) as db:
         newest = db.index.indices()["speakers_v3"].newest

@@ -10,7 +10,7 @@ from rediarize_kit import are_searchable, said_of, state_of, turns
 from starlette.testclient import TestClient
 
 from speakerdb.diarizers.asked import Asked
-from speakerdb.errors import InvalidInput
+from speakerdb.errors import DiarizationFailed, InvalidInput
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import silence, two_voices
 from tests.audio_files import write
@@ -124,3 +124,27 @@ def test_over_http(client: TestClient, db: SpeakerDB, tmp_path: Path) -> None:
     answer = client.post("/v1/migrations", json={"to": "v4", "force": True, "rediarize": True})
     assert answer.status_code == 201, answer.text
     assert answer.json()["diarized"]["recordings_queued"] == 3
+
+
+def test_what_a_person_asked_for_and_failed_is_not_the_migrations(files: SpeakerDB, ear: Ear) -> None:
+    """It stays, with who asked and why, whatever becomes of the migration."""
+    ear.error = DiarizationFailed("It cannot.")
+    files.rediarizing.queue(["file0"], Asked(), why="it is all wrong")
+    assert files.work().recordings_failed == 1
+    assert files.start_migration("v4", force=True, rediarize=True).diarized.recordings_queued == 2  # type: ignore[union-attr]
+    files.cancel()
+    assert [state_of(files, f"file{n}") for n in range(3)] == ["failed", None, None]
+
+
+def test_what_an_earlier_migration_left_is_not_dropped_by_the_next_one(files: SpeakerDB, ear: Ear) -> None:
+    ear.error = DiarizationFailed("It cannot.")
+    files.start_migration("v4", force=True, rediarize=True)
+    files.extraction.keep("memory", silence(20.0))
+    files.work()
+    files.finalize()
+    files.retire()
+    left = [state_of(files, f"file{n}") for n in range(3)]
+    assert left == ["failed"] * 3
+    files.start_migration("v3", force=True)
+    files.cancel()
+    assert [state_of(files, f"file{n}") for n in range(3)] == left

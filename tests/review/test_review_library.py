@@ -163,6 +163,32 @@ def test_a_worker_that_runs_for_ever_tries_a_model_again(
     assert len(tries) > 1
 
 
+def test_a_model_that_is_back_is_used_though_others_have_work(
+    db: SpeakerDB, executor: FakeExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A migration that goes on for days kept a model that was away for a minute from every new recording."""
+    for number in range(30):
+        add(db, f"old-{number}")
+    db.work()
+    tries: list[int] = []
+
+    def answer(task: Task) -> Extracted:
+        if task.generation.name == "v3":
+            tries.append(db.progress("v4").recordings_queued)
+            if len(tries) == 1:
+                raise ModelUnavailable("the share is away")
+        return fake_extract(task)
+
+    executor.answer = answer
+    monkeypatch.setattr(worker, "MODEL_RETRY_SECONDS", 0.0)
+    db.start_migration("v4", force=True)
+    add(db, "new")
+    with suppress(ModelUnavailable):
+        db.work(forever=True, stop=lambda: db.progress("v4").recordings_queued == 0)
+    assert len(tries) > 1
+    assert tries[1] > 0, "only when the migration's queue was empty"
+
+
 def test_a_waived_recording_can_be_tried_again_when_its_file_is_back(db: SpeakerDB, executor: FakeExecutor) -> None:
     """After finalize a waived item could be brought back by nothing: not retry, not adding the recording again."""
 

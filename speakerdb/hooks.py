@@ -106,7 +106,7 @@ class Hooks:
         """Deliver one event. Where the attempts are used up it is passed over; until then the failure is raised."""
         number = event["id"]
         try:
-            if not self._run(event, stop):
+            if not self._run(lease, event, stop):
                 return 0
         except HookFailed:
             self._failed = (number, 1 + (self._failed[1] if self._failed[0] == number else 0))
@@ -125,8 +125,9 @@ class Hooks:
         with self._catalog.job(lease) as tx:
             cleaning.move_to(tx, CURSOR, number, self._catalog.now())
 
-    def _run(self, event: dict[str, Any], stop: Callable[[], bool]) -> bool:
-        """Run the command for one event; False where it was stopped, because this process is to end."""
+    def _run(self, lease: Lease, event: dict[str, Any], stop: Callable[[], bool]) -> bool:
+        """Run the command for one event; False where it was stopped, because this process is to end. The lease is renewed
+        meanwhile: a command may take longer than it lasts."""
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
             given.write(json.dumps(event, ensure_ascii=False).encode() + b"\n")
             given.seek(0)
@@ -147,6 +148,7 @@ class Hooks:
                         raise HookFailed(
                             f"The command took more than {self._settings.timeout_seconds:g} s and was ended."
                         )
+                    self._catalog.keep(lease)
                     time.sleep(POLL_SECONDS)
             finally:
                 _end(process)

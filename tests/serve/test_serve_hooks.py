@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,7 +16,7 @@ import pytest
 from pydantic import ValidationError
 from serve_kit import add, holder, wait_for
 
-from speakerdb.catalog import cleaning, journal
+from speakerdb.catalog import cleaning, journal, leases
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.errors import HookFailed, LeaseHeld
 from speakerdb.events import KINDS
@@ -153,6 +154,37 @@ def test_a_crash_after_the_command_delivers_again(make: Callable[..., Stand], mo
     assert stand.another().deliver() == 2, "the same once more, and that the lease was broken"
     assert stand.kinds == ["lease-broken"] * 3
     assert stand.got[0]["id"] == stand.got[1]["id"], "its number tells that it is the same"
+
+
+def test_a_command_that_takes_longer_than_the_lease_keeps_it(make: Callable[..., Stand], tmp_path: Path) -> None:
+    """Else a second service would take it, run the command too, and both lose it to each other for ever."""
+    stand = make()
+    stand.hooks.deliver()
+    stand.happens("lease-broken")
+    catalog = Catalog(stand.db.settings.catalog_url, locks=tmp_path / "locks", lease_seconds=1.0)
+    until = "import pathlib, sys, time\nwhile not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.02)"
+    patient = HookSettings(on_event=(sys.executable, "-c", until, str(tmp_path / "go")), timeout_seconds=60.0)
+    answers: list[int] = []
+    delivering = threading.Thread(target=lambda: answers.append(Hooks(catalog, patient, stand).deliver()))
+    delivering.start()
+
+    def lease() -> leases.LeaseRow | None:
+        with stand.db.catalog.read() as tx:
+            return leases.find(tx, LEASE_NAME)
+
+    wait_for(lambda: (row := lease()) is not None and row.holder is not None, "taking the lease")
+    taken = lease()
+    assert taken is not None
+    assert taken.expires_at is not None
+    wait_for(
+        lambda: (row := lease()) is not None and (row.expires_at or 0) > taken.expires_at + 1_000_000, "renewing it"
+    )
+    assert (row := lease()) is not None
+    assert row.epoch == taken.epoch
+    (tmp_path / "go").touch()
+    delivering.join()
+    catalog.close()
+    assert answers == [1]
 
 
 def test_a_command_that_takes_too_long_is_ended_with_all_it_started(make: Callable[..., Stand], tmp_path: Path) -> None:

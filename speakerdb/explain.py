@@ -251,7 +251,7 @@ class Explain:
                 if code in health.MODEL_FAULTS
             },
             work=leases.get(WORK_LEASE),
-            halt=self._live.halt(),
+            halt=self._live.halt(tx=tx),
         )  # fmt: skip
 
     def _serving_now(self) -> str | None:
@@ -277,7 +277,7 @@ class Explain:
             return {}, "unknown"
         try:
             name = self._serving.index_of(definition)
-            if name not in self._index.indices():
+            if name not in self._index.indices(()):
                 return {}, "no-index"
             return self._index.fetch(name, ids), None
         except BackendError:

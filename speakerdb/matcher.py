@@ -25,7 +25,7 @@ from speakerdb.errors import AliasMoved, ConfigurationError, IndexMissing, Inval
 from speakerdb.extraction.extract import embed_clip
 from speakerdb.index.port import VectorIndex
 from speakerdb.live import Preferences
-from speakerdb.migrator.serving import Serving
+from speakerdb.migrator.serving import Serving, ServingState
 from speakerdb.models.registry import LoadedModel
 from speakerdb.people import find_profile, find_speaker
 from speakerdb.reports import Match, MatchResult
@@ -117,8 +117,9 @@ class Matcher:
         asked = scope or Scope()
 
         def queries() -> _Asked:
+            state = self._serving.resolve()  # before there is a transaction: the index may be slow
             with self._catalog.read() as tx:
-                places, checked = self._places(tx, generation, asked.library)
+                places, checked = self._places(tx, state, generation, asked.library)
                 if speaker is not None:
                     return self._twice(tx, places, _speakers(tx, [speaker]), checked=checked)
                 if profile is not None:
@@ -138,8 +139,9 @@ class Matcher:
         asked = scope or Scope()
 
         def queries(part: Sequence[str]) -> _Asked:
+            state = self._serving.resolve()
             with self._catalog.read() as tx:
-                places, checked = self._places(tx, None, asked.library)
+                places, checked = self._places(tx, state, None, asked.library)
                 return self._twice(tx, places, _speakers(tx, part), checked=checked)
 
         return [answer for part in parts(speakers, PART) for answer in self._ask(partial(queries, part), asked)]
@@ -167,10 +169,11 @@ class Matcher:
                     answers[number] = other
         return answers
 
-    def _places(self, tx: Transaction, asked: str | None, about: str | None) -> tuple[list[Place], bool]:
+    def _places(
+        self, tx: Transaction, state: ServingState, asked: str | None, about: str | None
+    ) -> tuple[list[Place], bool]:
         """Where to look, in order: what serves or is preferred (for the library `about`), then other live generations; or only
         what was `asked` for. And whether the first is not complete, and its answers are checked against the second's."""
-        state = self._serving.resolve()
         live = journal.live_generations(tx)
         if state.generation.name not in live:
             state = self._serving.resolve(fresh=True)  # it may have been rolled back this second
@@ -190,7 +193,7 @@ class Matcher:
                 return [(serving, state.index, "serving")], False
             return [(self._generations[asked], state.indices[asked], "fallback")], False
         home = "" if about is None else library.library_id(tx, about)
-        wanted = self._preferences.of(home)
+        wanted = self._preferences.of(home, tx)
         plan = self._preferences.plan(tx, serving.name, live, library=home)
         places: list[Place] = []
         for name in plan.order:

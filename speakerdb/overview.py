@@ -136,10 +136,11 @@ class Overview:
 
     def progress(self, generation: str | None = None) -> Progress:
         """How far a generation is; without one, the target of a running migration, else what serves."""
-        with self._catalog.read() as tx:
-            if generation is None:
+        if generation is None:
+            with self._catalog.read() as tx:
                 active = journal.active(tx, SERVING_ALIAS)
-                generation = active.target if active is not None else self._serving.resolve().generation.name
+            generation = active.target if active is not None else self._serving.resolve().generation.name
+        with self._catalog.read() as tx:
             return work.progress(tx, generation)
 
     def migration(self) -> MigrationView | None:

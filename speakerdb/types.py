@@ -280,10 +280,10 @@ class IndexInfo:
     name: str
     dimension: int
     metadata: Mapping[str, Any]
-    documents: int
-    tombstones: int
+    documents: int = 0
+    tombstones: int = 0
     newest: int = 0
-    """The highest version that was ever written to it; 0 while it is empty."""
+    """The highest version that was ever written to it; 0 while it is empty. All three are 0 where nobody asked to count."""
 
 
 @dataclass(frozen=True, slots=True)

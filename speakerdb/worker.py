@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Literal
 from speakerdb.catalog import asking, journal, work
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.leases import Lease
-from speakerdb.errors import BackendError, IndexMissing, SpeakerDBError
+from speakerdb.errors import BackendError, IndexMissing, IndexUnavailable, SpeakerDBError
 from speakerdb.extraction import StepReport
 from speakerdb.extraction.drain import LEASE_NAME, Extraction
 from speakerdb.migrator import Migrator
@@ -27,8 +28,12 @@ COUNTING_SHARE = 0.05
 REPOOL_SECONDS = 10.0
 """How often profiles are pooled again while the queue is being drained; always once it is empty."""
 IDLE_SECONDS = 1.0
+AWAY_SECONDS, LONGEST_AWAY_SECONDS = 5.0, 60.0
+"""How long such a run leaves an index alone that could not be written, at first and at most."""
 MODEL_RETRY_SECONDS = 60.0
 """How long a run that waits for more leaves a model alone that could not be loaded."""
+
+logger = logging.getLogger("speakerdb.worker")
 
 Stopped = Literal["drained", "waiting", "paused", "halted", "stopped", "limit"]
 OnStep = Callable[[StepReport, ProjectionReport], None]
@@ -56,6 +61,8 @@ class Worker:
         self._migrator = migrator
         self._halt = halt
         self._projecting = threading.Lock()
+        self._away: dict[str, tuple[float, float]] = {}
+        """Generations whose index could not be written: until when it is left alone, and for how long that is."""
 
     def run(
         self,
@@ -133,7 +140,7 @@ class Worker:
                 stopped = "waiting" if blocked else "paused" if self._paused() else "drained"
                 break
             settle = report.over or time.monotonic() - pooled_at >= REPOOL_SECONDS
-            projected = self.project(settle=settle, stop=hurry)
+            projected = self._project_on(settle, hurry) if forever else self.project(settle=settle, stop=hurry)
             written += projected
             on_step(report, projected)
             if settle:
@@ -148,7 +155,7 @@ class Worker:
         meter.step(last)
         on_step(last, ProjectionReport())
         blocked |= last.unavailable
-        written += self.project(settle=True, stop=hurry)
+        written += self._project_on(True, hurry) if forever else self.project(settle=True, stop=hurry)
         if blocked and stopped != "stopped" and not (total.done or total.diarized or total.failed):
             raise next(iter(blocked.values()))
         meter.finish()
@@ -188,20 +195,49 @@ class Worker:
         with self._projecting:
             return self._project(settle=settle, stop=stop)
 
+    def _project_on(self, settle: bool, stop: Callable[[], bool]) -> ProjectionReport:
+        """The same for a run that does not end: what is extracted is safe in SQL, so an index that is away holds up neither
+        extraction nor other indices. It is left alone for a while that grows; whoever keeps indices current tells of it."""
+        total = ProjectionReport()
+        if not self._projecting.acquire(blocking=False):
+            return total  # another thread is at it
+        try:
+            for generation in self._live():
+                left_alone, delay = self._away.get(generation.name, (0.0, 0.0))
+                if time.monotonic() < left_alone:
+                    continue
+                try:
+                    total += self._projected(generation, settle, stop)
+                    self._away.pop(generation.name, None)
+                except (IndexUnavailable, IndexMissing) as error:
+                    delay = min(2 * delay or AWAY_SECONDS, LONGEST_AWAY_SECONDS)
+                    self._away[generation.name] = time.monotonic() + delay, delay
+                    logger.warning("index-left-alone generation=%s code=%s", generation.name, error.code)
+        finally:
+            self._projecting.release()
+        return total
+
     def _project(self, *, settle: bool, stop: Callable[[], bool]) -> ProjectionReport:
         total = ProjectionReport()
         failed: list[BackendError] = []
         for generation in self._live():
-            act = self._projector.settle if settle else self._projector.drain
             try:
-                total += act(generation, stop=stop)
+                total += self._projected(generation, settle, stop)
             except BackendError as error:
-                # Its migration may have ended between the two statements; otherwise the index is really gone.
-                if not isinstance(error, IndexMissing) or generation in self._live():
-                    failed.append(error)
+                failed.append(error)
         if failed:
             raise failed[0]
         return total
+
+    def _projected(self, generation: Generation, settle: bool, stop: Callable[[], bool]) -> ProjectionReport:
+        act = self._projector.settle if settle else self._projector.drain
+        try:
+            return act(generation, stop=stop)
+        except IndexMissing:
+            # Its migration may have ended between the two statements; otherwise the index is really gone.
+            if generation in self._live():
+                raise
+            return ProjectionReport()
 
     def _paused(self) -> bool:
         with self._catalog.read() as tx:

@@ -241,7 +241,7 @@ class Import:
     def _next(self, generation: Generation, *, live: bool) -> str:
         if not live:
             return f"speakerdb migrate start --to {generation.name}"
-        aliases, infos = self._index.aliases(), self._index.indices()
+        aliases, infos = self._index.aliases(), self._index.indices(())
         if SERVING_ALIAS in infos:
             return "speakerdb index adopt"
         written = aliases.get(generation.write_alias, ())

@@ -195,7 +195,7 @@ class TakeOver:
 
     def _has_happened(self, lease: Lease) -> bool:
         """Whether an earlier run came to its request; it may have died before it could say so."""
-        aliases, infos = self._index.aliases(), self._index.indices()
+        aliases, infos = self._index.aliases(), self._index.indices(())
         if SERVING_ALIAS in infos or SERVING_ALIAS not in aliases:
             return False
         with self._catalog.read() as tx:
@@ -213,7 +213,7 @@ class TakeOver:
         """Give the legacy index back to whoever writes it, if it is still there."""
         self._catalog.renew(lease)
         remove_tokens(self._index)
-        if SERVING_ALIAS in self._index.indices():
+        if SERVING_ALIAS in self._index.indices(()):
             self._catalog.renew(lease)
             self._open().unblock(SERVING_ALIAS)
             with self._catalog.job(lease) as tx:
@@ -221,7 +221,7 @@ class TakeOver:
                 journal.record(tx, adopting.GIVEN_UP, self._who, self._catalog.now(), index=SERVING_ALIAS)
 
     def _legacy(self) -> ForeignInfo:
-        aliases, infos = self._index.aliases(), self._index.indices()
+        aliases, infos = self._index.aliases(), self._index.indices(())
         if SERVING_ALIAS in aliases and SERVING_ALIAS not in infos:
             raise Conflict(
                 f"{SERVING_ALIAS!r} is an alias already; there is no legacy index.", hint="See `speakerdb status`."

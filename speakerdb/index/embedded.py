@@ -127,14 +127,19 @@ class EmbeddedIndex:
             db.execute(f"DROP TABLE documents_{row[0]}")
         self._matrices.pop(row[0], None)
 
-    def indices(self) -> Mapping[str, IndexInfo]:
-        """All concrete indices by name."""
+    def indices(self, counted: Collection[str] | None = None) -> Mapping[str, IndexInfo]:
+        """All concrete indices by name, and what is in those of `counted`; see the port."""
         with self._reading() as db:
             rows = db.execute(
                 "SELECT name, dimension, metadata, documents, tombstones, newest FROM indices ORDER BY name"
             )
             try:
-                return {row[0]: IndexInfo(row[0], row[1], json.loads(row[2]), *row[3:]) for row in rows}
+                return {
+                    name: IndexInfo(
+                        name, dimension, json.loads(mark), *(counts if counted is None or name in counted else ())
+                    )
+                    for name, dimension, mark, *counts in rows
+                }
             except ValueError as error:
                 raise self._damaged() from error
 

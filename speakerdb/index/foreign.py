@@ -86,7 +86,8 @@ class OwnIndices:
     def describe(self, name: str) -> ForeignInfo:
         """See the port."""
         targets = self._index.aliases().get(name, ())
-        info = self._index.indices().get(targets[0] if len(targets) == 1 else name)
+        concrete = targets[0] if len(targets) == 1 else name
+        info = self._index.indices((concrete,)).get(concrete)
         if info is None:
             raise IndexMissing(f"There is no index {name!r}.", hint="See what there is with `speakerdb doctor`.")
         return ForeignInfo(

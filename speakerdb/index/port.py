@@ -27,8 +27,9 @@ class VectorIndex(Protocol):
         With `token`, only if that alias names the index, both in one request; `AliasMoved` otherwise.
         """
 
-    def indices(self) -> Mapping[str, IndexInfo]:
-        """All concrete indices by name."""
+    def indices(self, counted: Collection[str] | None = None) -> Mapping[str, IndexInfo]:
+        """All concrete indices by name. Documents are counted in those of `counted`, without it in all; of the others the counts
+        are 0. Where one that is to be counted cannot be, nothing is told: who needs no counts asks for none."""
 
     def aliases(self) -> Mapping[str, tuple[str, ...]]:
         """All aliases with the concrete indices they name (sorted)."""

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from speakerdb.catalog import journal
 from speakerdb.catalog import live as rows
 from speakerdb.catalog.catalog import Catalog
+from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.library import library_id
 from speakerdb.core import preference, quiet
 from speakerdb.errors import InvalidInput
@@ -41,13 +42,17 @@ class Live:
         self._clock = clock
         self._cached: tuple[float, LiveSettings] | None = None
 
-    def get(self, *, fresh: bool = False) -> LiveSettings:
-        """What is set now; an answer may be two seconds old unless `fresh`."""
+    def get(self, tx: Transaction | None = None, *, fresh: bool = False) -> LiveSettings:
+        """What is set now; an answer may be two seconds old unless `fresh`. Who is in a transaction gives it: another one beside
+        it would take a second connection, and as many at once as there are connections would wait for each other."""
         cached, at = self._cached, self._clock()
         if not fresh and cached is not None and at - cached[0] < CACHE_SECONDS:
             return cached[1]
-        with self._catalog.read() as tx:
+        if tx is not None:
             found = _read(rows.rows(tx))
+        else:
+            with self._catalog.read() as own:
+                found = _read(rows.rows(own))
         self._cached = (at, found)
         return found
 
@@ -63,9 +68,9 @@ class Live:
         """It has its ordinary meaning again. Fine where it was not set."""
         return self._write(_known(name, library), library, None, why)
 
-    def halt(self, now: datetime | None = None) -> Halt | None:
+    def halt(self, now: datetime | None = None, *, tx: Transaction | None = None) -> Halt | None:
         """Why nothing is to be extracted now (`now` is an aware time, the present unless given); None where nothing says so."""
-        settings = self.get()
+        settings = self.get(tx)
         if settings.paused:
             reason = settings.pause_reason or "no reason was given"
             return Halt("extraction-paused", f"Extraction is paused: {reason}.", "speakerdb live clear paused")

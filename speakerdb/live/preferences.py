@@ -48,15 +48,15 @@ class Preferences:
         """By generation: until when it is known, and the answer."""
         self._told: dict[str, tuple[str, bool]] = {}
 
-    def of(self, library: str = "") -> Preference | None:
+    def of(self, library: str = "", tx: Transaction | None = None) -> Preference | None:
         """What is preferred for a library (by id): what is set live for it, else live for all, else what the settings say."""
-        live = self._live.get().preference
+        live = self._live.get(tx).preference
         text = live.get(library, live.get(""))
         return self._given if text is None else preference.parse(text)
 
     def plan(self, tx: Transaction, serving: str, live: Sequence[str], *, library: str = "") -> Plan:
         """Where to look for an answer to a question about a library (by id), or about all."""
-        wanted = self.of(library)
+        wanted = self.of(library, tx)
         found = preference.decide(wanted, serving, live, lambda name: self._is_complete(tx, name))
         self._tell(library, wanted, found)
         return found

@@ -159,7 +159,7 @@ class Migrator:
                     hint="Mend what failed, or start with --force.",
                     report=checked,
                 )
-            for name, found in self._index.indices().items():
+            for name, found in self._index.indices(()).items():
                 # Ours and not live, so it is what a start that died, or a database that was restored since, left:
                 # documents that SQL does not know would stay in it for ever. Another's is refused below.
                 if found.metadata == mark_of(wanted):

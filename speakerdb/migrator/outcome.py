@@ -171,7 +171,7 @@ class Outcome:
         live = {self._serving.index_of(self._generations[name]) for name in names} if left else set()
         for migration in left:
             name = migration.drop_index
-            if name is not None and name not in live and name in self._index.indices():
+            if name is not None and name not in live and name in self._index.indices(()):
                 if name in self._index.aliases().get(SERVING_ALIAS, ()):
                     self._catalog.renew(lease)  # it may have been made again, and swapped in, by the next holder
                     raise SafetyStop(

@@ -142,7 +142,7 @@ class Pointing:
                 hint=f"Live generations: {', '.join(self._serving.live())}. Move there with `speakerdb migrate start`.",
             )
         target = self._serving.index_of(generation)
-        info = self._index.indices().get(target)
+        info = self._index.indices(()).get(target)
         if info is None or info.metadata != mark_of(generation):
             found = "is missing" if info is None else "is not one that speakerdb wrote for it"
             raise IndexMissing(

@@ -178,7 +178,7 @@ def _media_check(files: Sequence[library.MediaFile], roots: Sequence[Path]) -> C
 
 
 def _index_check(index: VectorIndex, source: Generation, name: str) -> Check:
-    info = index.indices().get(name)
+    info = index.indices((name,)).get(name)
     if info is None:
         return Check(
             "index", "fail", f"{name} is missing", "there",

@@ -156,7 +156,7 @@ class Rebuild:
     def _present(self, generation: Generation) -> str | None:
         """The concrete index that is to be replaced."""
         name = self._serving.index_of(generation)
-        info = self._index.indices().get(name)
+        info = self._index.indices(()).get(name)
         if info is None:
             return None
         # Another's, where somebody moved the write alias: it stays as it is, and the alias comes back.
@@ -172,7 +172,7 @@ class Rebuild:
     def _make(self, lease: Lease, generation: Generation) -> tuple[str, str]:
         """A new concrete index and its token. The lease's epoch makes both names new."""
         self._catalog.keep(lease)
-        existing = self._index.indices()
+        existing = self._index.indices(())
         name, count = generation.index_name, lease.epoch
         while name in existing:
             name = f"{generation.index_name}.r{count}"
@@ -229,7 +229,7 @@ class Rebuild:
             AliasAction.remove(generation.write_alias, name) for name in aliases.get(generation.write_alias, ())
         ]
         actions.append(AliasAction.add(generation.write_alias, new))
-        marked, infos = mark_of(generation), self._index.indices()
+        marked, infos = mark_of(generation), self._index.indices(())
         own = bool(serving) and all(name in infos and infos[name].metadata == marked for name in serving)
         moves = own or (self._serving.stated() == generation.name and (serve or not serving))
         if moves:

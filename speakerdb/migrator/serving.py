@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ CACHE_SECONDS = 1.0
 LOOKS = 10
 """How often it is looked what lies in the index, until nothing was moved meanwhile."""
 LEASE_NAME = "migration"
+logger = logging.getLogger("speakerdb.migrator")
+
 _REBUILD = "Build the index again from SQL with `speakerdb index rebuild {}`."
 
 
@@ -79,7 +82,7 @@ class Serving:
         """
         if not fresh and self._cached is not None and self._clock() - self._cached[0] < CACHE_SECONDS:
             return self._cached[1]
-        state = self._state(self._index.aliases(), self._index.indices)
+        state = self._state(self._index.aliases(), lambda: self._index.indices(()))
         self._cached = (self._clock(), state)
         return state
 
@@ -157,7 +160,7 @@ class Serving:
         generation = self._generations[stated]
         if named != (current_in(aliases, generation),):
             return Disagreement(stated, named)
-        info = self._index.indices().get(named[0])
+        info = self._index.indices(()).get(named[0])
         own = info is None or info.metadata == mark_of(generation)
         return None if own else Disagreement(stated, named, foreign=True)
 
@@ -171,14 +174,16 @@ class Serving:
         with self._catalog.read() as tx:
             return [name for name in journal.live_generations(tx) if journal.restored_since_rebuild(tx, name)]
 
-    def layout(self) -> Layout:
+    def layout(self, counted: Generation | None = None) -> Layout:
         """What lies in the index now, as it says itself: its indices, between two looks at the aliases that saw the same.
 
-        `IndexUnavailable` where the aliases are moved each time.
+        Documents are counted in the index that is kept current for `counted`, and in no other: one that nobody can count must
+        not hide all others. `IndexUnavailable` where the aliases are moved each time.
         """
         aliases = self._index.aliases()
         for _ in range(LOOKS):
-            infos, before = self._index.indices(), aliases
+            current = () if counted is None else (current_in(aliases, counted),)
+            infos, before = self._index.indices(current), aliases
             aliases = self._index.aliases()
             if aliases == before:
                 return Layout(infos, aliases)
@@ -205,10 +210,13 @@ class Serving:
 
         Called before anything new is written, which would hide it: versions grow with the clock.
         """
-        layout = self.layout()
+        layouts = {name: self._layout_if_counted(self._generations[name]) for name in self.live()}
         with self._catalog.read() as tx:
             ahead = {}
             for name in journal.live_generations(tx):
+                layout = layouts.get(name)
+                if layout is None:
+                    continue
                 info = layout.infos.get(layout.current(self._generations[name]))
                 if info is None or info.metadata != mark_of(self._generations[name]):
                     continue  # somebody moved the write alias: `Layout.misled` says so
@@ -221,6 +229,17 @@ class Serving:
                 for name, newest in ahead.items():
                     journal.record(tx, "index-ahead", who, self._catalog.now(), entity_id=name, newest=newest)
 
+    def _layout_if_counted(self, generation: Generation) -> Layout | None:
+        """None where the engine answers, and cannot count what is in this index: else everything would be refused, also what
+        builds it again. The status tells of such an index, and a repair of what is ahead in it."""
+        try:
+            return self.layout(generation)
+        except IndexUnavailable as error:
+            if "status" not in error.details:
+                raise
+            logger.warning("restoration-not-checked generation=%s code=%s", generation.name, error.code)
+            return None
+
     def first_start(self, wanted: Generation) -> None:
         """Make the index and the alias of an installation that has neither; do nothing to one that is used already.
 
@@ -229,7 +248,9 @@ class Serving:
         do. An alias that is missing although the database knows a live generation is reported by `resolve`. No error is
         read as absence: what was asked is known before anything is made.
         """
-        aliases, infos = self._index.aliases(), self._index.indices()
+        aliases = self._index.aliases()
+        # Only where there is no alias does it count whether there are documents.
+        infos = self._index.indices(() if SERVING_ALIAS in aliases else None)
         with self._catalog.read() as tx:
             live = journal.live_generations(tx)
             begun = adopting.begun(tx)

@@ -86,7 +86,7 @@ class Planning:
     def _draft(self, generation: Generation, ask: Ask, pulse: Callable[[int], bool]) -> Draft:
         # In this order: what SQL says is later than what the index says.
         now = self._catalog.now()
-        layout = self._serving.layout()
+        layout = self._serving.layout(generation)
         with self._catalog.read() as tx:
             reason = hands_off(tx, generation.name)
         told = self._of_aliases(generation, layout)

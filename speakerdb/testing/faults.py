@@ -135,8 +135,8 @@ class FaultyIndex:
     def drop(self, name: str, *, token: str | None = None) -> None:
         self._call("drop", lambda: self.inner.drop(name, token=token), (name,))
 
-    def indices(self) -> Mapping[str, IndexInfo]:
-        return self._call("indices", self.inner.indices, ())
+    def indices(self, counted: Collection[str] | None = None) -> Mapping[str, IndexInfo]:
+        return self._call("indices", lambda: self.inner.indices(counted), (counted,))
 
     def aliases(self) -> Mapping[str, tuple[str, ...]]:
         return self._call("aliases", self.inner.aliases, ())

@@ -91,6 +91,13 @@ class IndexContract(IndexSearchContract):
         info = ready.indices()["a"]
         assert (info.documents, info.tombstones, info.newest) == (3, 1, 3)
 
+    def test_only_what_is_asked_for_is_counted(self, ready: VectorIndex) -> None:
+        ready.bulk("w", [document("x")])
+        ready.refresh("a")
+        for counted, documents in (((), 0), (("b",), 0), (("a", "b"), 1), (None, 1)):
+            assert ready.indices(counted)["a"].documents == documents
+        assert ready.indices(()).keys() == ready.indices().keys()
+
     def test_drop_removes_documents_and_alias_entries(self, ready: VectorIndex) -> None:
         ready.create("b", DIMENSION, {})
         ready.update_aliases([AliasAction.add("r", "b")])

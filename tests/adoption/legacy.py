@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,12 +67,12 @@ class Beside(EmbeddedIndex):
         super().__init__(path)
         self.cluster = cluster
 
-    def indices(self) -> Mapping[str, IndexInfo]:
+    def indices(self, counted: Collection[str] | None = None) -> Mapping[str, IndexInfo]:
         others = {
             name: IndexInfo(name, next(iter(mapped_fields(raw.mapping)[0].values()), 0), {}, len(raw.documents), 0)
             for name, raw in self.cluster.indices.items()
         }
-        return {**super().indices(), **others}
+        return {**super().indices(counted), **others}
 
     def reopened(self) -> Beside:
         return Beside(self.path, self.cluster)

@@ -377,6 +377,18 @@ def test_a_scan_closes_its_point_in_time_however_it_ends() -> None:
             index.close()
 
 
+def test_a_search_that_was_refused_for_long_is_not_begun_again(script: Scripted) -> None:
+    """What is remembered of the index is no reason to look it up: the same would be said for as long again."""
+    found = Answer(200, {"hits": {"hits": []}, "_shards": {"total": 1, "failed": 0}})
+    script.answers[1:] = [Answer(200, {"count": 3}), found, error(503, "search_phase_execution_exception")]
+    index = opened(script, retry_seconds=0.1)
+    assert index.search("a", np.ones((1, 4), np.float32), 3) == [[]]
+    with pytest.raises(IndexUnavailable):
+        index.search("a", np.ones((1, 4), np.float32), 3)
+    assert all("/_search" in each.path for each in script.asked[3:])
+    index.close()
+
+
 @pytest.mark.parametrize(
     "lasting",
     [(403, "security_exception"), (503, "cluster_block_exception")],

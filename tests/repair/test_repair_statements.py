@@ -18,6 +18,8 @@ from speakerdb.errors import BackendError
 from speakerdb.testing.backends import Backend
 from speakerdb.testing.chaos.fates import _cut
 
+# SQLAlchemy leaves the cursor of a connection that it has given up to the driver.
+pytestmark = pytest.mark.filterwarnings("ignore:<psycopg.ServerCursor:ResourceWarning")
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 
 

@@ -98,7 +98,7 @@ class OpenSearchIndex:
         found = self._client.concrete()
         return {name: told["mappings"] for name, told in found.items() if name != self._client.token_place}
 
-    def indices(self) -> Mapping[str, IndexInfo]:
+    def indices(self, counted: Collection[str] | None = None) -> Mapping[str, IndexInfo]:
         """All concrete indices by name; see the port. Counts are as of the last refresh.
 
         Of an index with another mapping than ours only the dimension, `_meta` and the number of documents are told.
@@ -106,7 +106,13 @@ class OpenSearchIndex:
         for _ in range(_TRIES):
             mappings = self._mappings()
             try:
-                counts = self._counts(mappings)
+                counts = self._counts(
+                    {
+                        name: mapping
+                        for name, mapping in mappings.items()
+                        if counted is None or self._client.ours(name) in counted
+                    }
+                )
             except Refusal as refusal:
                 if refusal.kind == "index_not_found_exception":  # dropped in between
                     continue
@@ -317,7 +323,7 @@ class OpenSearchIndex:
         for wired, mapping in sorted(self._mappings().items()):
             if is_our_mapping(mapping):
                 with suppress(SpeakerDBError):  # an index that cannot be read is a trouble of its own
-                    count = int(self._client.ask("POST", f"/{wired}/_count", _NAMELESS)["count"])
+                    count = int(self._client.ask("POST", f"/{wired}/_count", _NAMELESS, repeat=False)["count"])
                     if count:
                         yield (
                             f"The index {self._client.ours(wired)} holds {count:,} documents that somebody else wrote without"

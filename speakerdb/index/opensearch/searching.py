@@ -93,7 +93,10 @@ class Searcher:
         if target is not None and target.until > time.monotonic():
             try:
                 return self._search(name, target, queries, k, where)
-            except (Refusal, _Changed, InvalidInput):
+            except Refusal as refusal:
+                if refusal.passes:  # it was tried again for long enough
+                    raise refusal.translated(f"Searching {name}") from refusal
+            except (_Changed, InvalidInput):
                 pass  # The index may be another one by now: it is looked at again, and then told.
         for _ in range(_TRIES):
             self._known.pop(name, None)

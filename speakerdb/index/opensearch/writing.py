@@ -22,6 +22,10 @@ _CLOSED = "index_closed_exception"
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
 _OUTCOME = "items.*.status,items.*.error"
 
+_SHARD_PATIENCE = "5s"
+"""How long the cluster waits for a primary shard that is away before it says so; its own default is longer than an answer is
+waited for, and a document that it refuses for that is sent again anyway."""
+
 
 class Writer:
     """One bulk write through the alias `alias` (on the wire) into an index of `dimension`."""
@@ -86,7 +90,7 @@ class Writer:
                 "POST",
                 f"/{self._alias}/_bulk",
                 body,
-                params={"require_alias": "true", "filter_path": _OUTCOME},
+                params={"require_alias": "true", "filter_path": _OUTCOME, "timeout": _SHARD_PATIENCE},
                 content=LINES,
             )
         except Refusal as refusal:

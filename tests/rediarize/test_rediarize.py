@@ -348,9 +348,10 @@ def test_a_person_s_request_is_not_replaced_by_a_migration_s(both: SpeakerDB, tm
     for name in ("r", "s"):
         db.add(file, two_voices(), recording_id=name)
     db.rediarizing.queue(["r"], Asked(Hints(num_speakers=2)))
+    begun = db.catalog.now()
     with db.catalog.change() as tx:
-        assert asking.ask_all(tx, "migration", db.catalog.now(), None) == 1
-        asking.drop_of_migration(tx)
+        assert asking.ask_all(tx, "migration", begun, None) == 1
+        asking.drop_of_migration(tx, begun)
     assert (state_of(db, "r"), state_of(db, "s")) == ("queued", None)
 
 

@@ -235,11 +235,13 @@ class Gauges(Collector):
                 # In a thread of its own: a server that is frozen answers after minutes, and a scrape waits for seconds.
                 self._reading = threading.Thread(target=self._look, name="speakerdb-gauges", daemon=True)
                 self._reading.start()
-            self._reading.join(PATIENCE_SECONDS)
-            if self._read is None:
-                self._failed()
-                return None
-            return self._read[1]
+            reading = self._reading
+        reading.join(PATIENCE_SECONDS)  # without the lock: scrapes wait beside each other, not one after the other
+        read = self._read
+        if read is None:
+            self._failed()
+            return None
+        return read[1]
 
     def _look(self) -> None:
         began = self._clock()

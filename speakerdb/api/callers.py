@@ -10,17 +10,30 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
-from speakerdb.access import Access, is_loopback
+from speakerdb.access import is_loopback
 from speakerdb.api.problems import Refusal
-from speakerdb.reports.access import Role
+from speakerdb.reports.access import Role, TokenView
 
 logger = logging.getLogger("speakerdb.api")
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+
+
+class Tokens(Protocol):
+    """What is to be known of tokens: `Access`, or what it said a moment ago."""
+
+    def check(self, secret: str) -> TokenView | None:
+        """The token of a secret, if it is valid."""
+        ...
+
+    def any_tokens(self) -> bool:
+        """Whether a token was ever made."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +51,7 @@ class Caller:
         return f"api {self.address}"
 
 
-def authenticate(access: Access, connection: HTTPConnection, proxies: Sequence[str], origins: Sequence[str]) -> Caller:
+def authenticate(access: Tokens, connection: HTTPConnection, proxies: Sequence[str], origins: Sequence[str]) -> Caller:
     """Who asks. `Refusal` for a wrong token, for none where one is needed, and for web pages of elsewhere.
 
     It reads SQL.

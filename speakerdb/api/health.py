@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 1.0
 """For so long readiness waits for the database to say who asks: it may be the one that does not answer."""
 
 routes = Routes("health")
-outside = Routes("health")
+outside = Routes("health", scraped=True)
 """What does not stand under /v1."""
 
 
@@ -65,9 +65,11 @@ async def show_readiness(request: Request, response: Response) -> Ready:
     "/metrics", Role.READER, response_class=Response,
     responses={200: {"content": {"text/plain": {}}, "description": "Prometheus's text format."}},
 )  # fmt: skip
-def show_metrics(request: Request) -> Response:
+async def show_metrics(request: Request) -> Response:
     """Metrics for Prometheus. They name no person, no file and no path of a request."""
-    return Response(metrics.render(house_of(request).db), media_type=metrics.CONTENT_TYPE)
+    house = house_of(request)
+    text = await house.call(metrics.render, house.db, turns=house.scrapes)
+    return Response(text, media_type=metrics.CONTENT_TYPE)
 
 
 @routes.get("/openapi.json", None, response_model=dict[str, Any])

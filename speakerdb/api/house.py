@@ -16,12 +16,16 @@ from speakerdb.api.door import note_of
 from speakerdb.api.following import Following
 from speakerdb.api.operations import Operations
 from speakerdb.api.problems import Refusal
+from speakerdb.api.scrapers import Remembered
 from speakerdb.catalog.journal import Actor
 from speakerdb.opener import Opener
 from speakerdb.service import SpeakerDB
 from speakerdb.settings import ApiSettings
 
 T = TypeVar("T")
+
+SCRAPES = 4
+"""So many may read the metrics at once: a few of Prometheus, and a person."""
 
 
 class Readiness(Protocol):
@@ -77,24 +81,38 @@ class House:
         self.turns = Turns(self.settings.threads, self.settings)
         self.models = Turns(1, self.settings)
         """One clip at a time: a model takes every core by itself."""
+        self.scrapes = Turns(SCRAPES, self.settings)
+        """Of the metrics alone: they are asked for when every other turn waits for what is away."""
+        self.remembered = Remembered(db.access)
 
     def close(self) -> None:
         """Nothing is asked any more."""
         self.following.close()
         self.opener.close()
 
-    async def call(self, function: Callable[..., T], *args: Any, abandon: bool = False) -> T:
+    async def call(
+        self, function: Callable[..., T], *args: Any, abandon: bool = False, turns: Turns | None = None
+    ) -> T:
         """Run what blocks in a thread, in a turn. The context (on whose behalf) goes with it. With `abandon` a timeout does
         not wait for the thread: its answer is nobody's then."""
-        async with self.turns.one():
+        async with (turns or self.turns).one():
             return await anyio.to_thread.run_sync(function, *args, abandon_on_cancel=abandon)
 
     async def caller(self, connection: HTTPConnection, *, abandon: bool = False) -> Caller:
         """Who asks; and the log knows it."""
+        return await self._told(connection, self.db.access, self.turns, abandon=abandon)
+
+    async def scraper(self, connection: HTTPConnection) -> Caller:
+        """Who asks for the metrics, also while the database says nothing."""
+        return await self._told(connection, self.remembered, self.scrapes, abandon=False)
+
+    async def _told(self, connection: HTTPConnection, access: callers.Tokens, turns: Turns, *, abandon: bool) -> Caller:
         note = note_of(connection.scope)
         note.address = callers.client_address(connection, self.settings.trusted_proxies)
         proxies, origins = self.settings.trusted_proxies, self.settings.cors_origins
-        found = await self.call(callers.authenticate, self.db.access, connection, proxies, origins, abandon=abandon)
+        found = await self.call(
+            callers.authenticate, access, connection, proxies, origins, abandon=abandon, turns=turns
+        )
         note.token_id = found.token_id or "-"
         return found
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import anyio
 from fastapi import FastAPI, Request, Response
@@ -61,6 +61,8 @@ class Routes:
 
     noun: str
     declared: list[Declared] = field(default_factory=list)
+    scraped: bool = False
+    """They answer while all else waits: they have turns of their own, and who asks is remembered."""
 
     def get(self, path: str, role: Role | None, *verbs: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
         """A route that only reads. `verbs` are the commands that it stands for."""
@@ -115,7 +117,7 @@ class Routes:
                 methods=[each.method],
                 tags=[self.noun],
                 operation_id=each.endpoint.__name__,
-                route_class_override=Route,
+                route_class_override=Scraped if self.scraped else Route,
                 responses=responses | each.options.get("responses", {}),
                 **{name: value for name, value in each.options.items() if name != "responses"},
             )
@@ -123,6 +125,8 @@ class Routes:
 
 class Route(APIRoute):
     """Lets a request through to its use case, and answers its errors."""
+
+    scraped: ClassVar[bool] = False
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -135,7 +139,7 @@ class Route(APIRoute):
 
         async def guarded(request: Request) -> Response:
             try:
-                return await _enter(request, handle, role, body, known, blocks=blocks)
+                return await _enter(request, handle, role, body, known, blocks=blocks, scraped=self.scraped)
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody is there to read it
             except (SpeakerDBError, Refusal, RequestValidationError, HTTPException) as error:
@@ -150,6 +154,12 @@ class Route(APIRoute):
         return guarded
 
 
+class Scraped(Route):
+    """A route of `Routes.scraped`."""
+
+    scraped = True
+
+
 async def _enter(
     request: Request,
     handle: Callable[[Request], Coroutine[Any, Any, Response]],
@@ -158,11 +168,12 @@ async def _enter(
     known: frozenset[str],
     *,
     blocks: bool,
+    scraped: bool,
 ) -> Response:
     if role is None:
         return await handle(request)
     house = house_of(request)
-    caller = await house.caller(request)
+    caller = await (house.scraper(request) if scraped else house.caller(request))
     callers.require(caller, role)
     request.state.caller = caller
     _check_query(request, known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import errno
 import logging
 import os
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 2048
 DRAIN_SECONDS = 4
-"""For so long requests that run may go on once it is told to end."""
+"""For so long requests that run may go on once it is told to end, or the opening of the library."""
 KEEP_ALIVE_SECONDS = 15
 LONGEST_DELAY_SECONDS = 15.0
 SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
@@ -157,17 +159,43 @@ def _opened(session: Session, say: Say, ending: _Ending) -> SpeakerDB | None:
     delay = 1.0
     while ending.signum is None:
         try:
-            return session.open()
+            db = session.open(by=lambda act: _heard(session, ending, act))
         except SpeakerDBError as error:
             if not error.transient:
                 raise
             logger.warning("waits-to-start code=%s", error.code)
             say(f"{error.message} It is tried again in {delay:.0f} s.")
+        else:
+            if ending.signum is None:
+                return db
+            db.close()
         until = time.monotonic() + delay
         while ending.signum is None and time.monotonic() < until:
             time.sleep(0.1)
         delay = min(LONGEST_DELAY_SECONDS, 2 * delay)
     return None
+
+
+def _heard(session: Session, ending: _Ending, act: Callable[[], SpeakerDB]) -> SpeakerDB:
+    """Open the library in a thread of its own, so that a signal is heard while a server does not answer. What is not opened
+    soon after it is left: this process ends, as it would when it is killed."""
+    done: Future[SpeakerDB] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(act())
+        except BaseException as error:  # noqa: BLE001  raised where it is waited for
+            done.set_exception(error)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), name="speakerdb-opening", daemon=True)
+    thread.start()
+    while thread.is_alive() and (ending.signum is None or time.monotonic() < ending.told_at + DRAIN_SECONDS):
+        thread.join(0.1)
+    if not done.done():
+        logger.warning("opening-left-behind")
+        session.end_log(ending.exit_code)
+        _leave(ending.exit_code)
+    return done.result()
 
 
 def _run(

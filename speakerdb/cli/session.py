@@ -91,15 +91,17 @@ class Session:
         except ValueError as error:  # malformed TOML, or a variable that should have been JSON
             raise ConfigurationError(f"The settings cannot be read: {error}.") from error
 
-    def open(self, *, start: bool = True) -> SpeakerDB:
+    def open(
+        self, *, start: bool = True, by: Callable[[Callable[[], SpeakerDB]], SpeakerDB] = lambda act: act()
+    ) -> SpeakerDB:
         """The library. Use it as a context manager. From here on the command is logged in the data folder. Without `start`
-        an existing index is left as it is, whatever it is."""
+        an existing index is left as it is, whatever it is. What asks servers, and may wait for them, is done `by`."""
         settings = self.settings()
         self._begin_log(settings.data_dir)
         from speakerdb.catalog.journal import Actor, acting
 
         self._ended.enter_context(acting(Actor(source="cli")))
-        db = open_service(settings) if start else open_service(settings, start=False)
+        db = by(lambda: open_service(settings) if start else open_service(settings, start=False))
         from speakerdb.cli.logfile import log_began
 
         log_began(self.verb)

@@ -6,6 +6,8 @@ line. Reads one JSON object a line from standard input and answers each with one
 - `fake`: every recording is extracted at once;
 - `gate`: the same, but a recording waits, in a thread that nothing can end, for the file `open` beside the library; a file
   `begun-RECORDING` says that it was begun;
+- `shut`: the library is not opened, in a thread that nothing can end, before the file `open` is there; a file `opening`
+  says that it was begun;
 - `worker`: in a spawned worker process, which waits in the same way; a file `worker-PID` says that it was begun.
 """
 
@@ -107,6 +109,9 @@ def _play(play: str, folder: Path) -> None:
     def open_service(settings: Settings, *, start: bool = True) -> SpeakerDB:
         executor: Executor
         load = None
+        if play == "shut":
+            (folder / "opening").touch()
+            wait_for_gate(folder)
         if play == "worker":
             executor, load = make_executor("process"), Waits(folder)
         else:

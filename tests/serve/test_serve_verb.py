@@ -81,6 +81,23 @@ def test_it_waits_for_a_server_that_is_not_there_yet_and_can_be_told_to_end(plac
     assert process.stop() == 128 + signal.SIGTERM
 
 
+def test_it_can_be_told_to_end_while_a_server_does_not_answer_at_its_start(place: Place) -> None:
+    """Its database or index may answer after minutes, or never: nothing of that is waited for."""
+    process = place.start(play="shut")
+    wait_for(lambda: (place.folder / "opening").exists(), "that it opens the library")
+    assert process.stop() == 128 + signal.SIGTERM
+    assert process.logged("opening-left-behind")
+
+
+def test_a_library_that_is_opened_soon_after_the_signal_is_closed_again(place: Place) -> None:
+    process = place.start(play="shut")
+    wait_for(lambda: (place.folder / "opening").exists(), "that it opens the library")
+    process.send(signal.SIGTERM)
+    place.go_on()
+    assert process.ended() == 128 + signal.SIGTERM
+    assert process.logged("serve-began") is None
+
+
 def record(template: str, *args: object, level: int = logging.INFO) -> logging.LogRecord:
     return logging.LogRecord("speakerdb.test", level, __file__, 1, template, args, None)
 

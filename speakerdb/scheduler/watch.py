@@ -7,14 +7,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from speakerdb.catalog import journal
 from speakerdb.errors import BackendError, SpeakerDBError
 from speakerdb.metrics import Metrics
 from speakerdb.scheduler.jobs import Answer
 from speakerdb.service import SpeakerDB
+from speakerdb.types import Filter
 
 STALE_SECONDS = 10.0
 """A look that takes longer than this means that something does not answer."""
+NOTHING = Filter(recording_ids=("-",))
+"""What no voice is: each shard must answer, and has nothing to compare."""
 
 logger = logging.getLogger("speakerdb.scheduler")
 
@@ -67,10 +72,17 @@ class Watch:
     def _index(self) -> tuple[str, str] | None:
         gauges = self._metrics.gauges
         try:
-            gauges.serving = self._db.serving.resolve(fresh=True).generation.name
+            state = self._db.serving.resolve(fresh=True)
         except SpeakerDBError as error:
             gauges.serving = None
             gauges.index_up = not isinstance(error, BackendError)  # an alias that names nothing was an answer
+            return error.code, error.message
+        gauges.serving = state.generation.name
+        try:
+            # An alias is there whatever became of its index: closed, or with a shard that is gone, it answers no match.
+            self._db.index.search(state.index, np.eye(1, state.generation.dimension, dtype=np.float32), 1, NOTHING)
+        except SpeakerDBError as error:
+            gauges.index_up = False
             return error.code, error.message
         gauges.index_up = True
         return None

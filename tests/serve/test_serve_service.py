@@ -47,13 +47,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Outage:
-    """A plan for a `FaultyIndex`: while `down`, no request reaches it."""
+    """A plan for a `FaultyIndex`: while `down`, no request reaches it, or none of these."""
 
-    def __init__(self) -> None:
+    def __init__(self, *calls: str) -> None:
         self.down = False
+        self._calls = calls
 
     def __call__(self, call: str, arguments: tuple[Any, ...]) -> Fault:
-        return Fault.LOSE_REQUEST if self.down else Fault.PASS
+        return Fault.LOSE_REQUEST if self.down and call in (self._calls or (call,)) else Fault.PASS
 
 
 @pytest.fixture
@@ -137,6 +138,26 @@ def test_jobs_survive_an_index_that_is_away(
     failed = [record.getMessage() for record in caplog.records if record.msg.startswith("job-failed")]
     assert len([text for text in failed if "job=project" in text]) == 1, "logged once"
     assert b'speakerdb_job_failures_total{code="index-unavailable",job="project"}' in service.metrics.render()
+
+
+def test_an_index_that_answers_no_search_is_not_up_though_its_alias_is_there(
+    tmp_path: Path, open_db: Open, serve: Callable[..., Service]
+) -> None:
+    """As one that is closed, or has lost a shard."""
+    outage = Outage("search")
+    db = open_db(index=FaultyIndex(EmbeddedIndex(tmp_path / "index.db"), outage))
+    service = serve(db, jobs=False)
+    wait_for(lambda: service.ready() == (True, []), "its readiness, without a document")
+    assert b"speakerdb_index_up 1.0" in service.metrics.render()
+    outage.down = True
+    wait_for(lambda: not service.ready()[0], "that it is not ready")
+    assert any("index-unavailable" in reason for reason in service.ready()[1])
+    told = service.metrics.render()
+    assert b"speakerdb_index_up 0.0" in told
+    assert b'speakerdb_serving{generation="v3"} 1.0' in told
+    outage.down = False
+    wait_for(lambda: service.ready() == (True, []), "that it is ready again")
+    assert b"speakerdb_index_up 1.0" in service.metrics.render()
 
 
 # A thread that had a connection while another one let go of the whole pool gives it back to a pool that nobody holds: it is

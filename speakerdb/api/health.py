@@ -14,6 +14,7 @@ from speakerdb.api.problems import Refusal
 from speakerdb.api.route import Routes
 from speakerdb.errors import SpeakerDBError
 from speakerdb.reports.access import Role
+from speakerdb.types import SERVING_ALIAS
 
 PATIENCE_SECONDS = 1.0
 """For so long readiness waits for the database to say who asks: it may be the one that does not answer."""
@@ -82,6 +83,7 @@ def _look(db: Any) -> tuple[bool, list[str]]:
     """Whether the database and the index answer, asked now."""
     try:
         db.serving.resolve(fresh=True)
+        db.index.ping(SERVING_ALIAS)
         db.serving.live()
     except SpeakerDBError as error:
         return False, [f"{error.code}: {error.message}"]

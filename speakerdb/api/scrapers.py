@@ -21,6 +21,8 @@ REMEMBERED_SECONDS = 60.0
 PATIENCE_SECONDS = 2.0
 """For so long the database may take to say who asks. With `metrics.PATIENCE_SECONDS` it is less than the ten seconds that
 Prometheus waits."""
+ASKING = 4
+"""So many may wait for the database. Where it stands still, more of them would only fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Remembered:
         self._access = access
         self._clock = clock
         self._said: dict[str, _Said] = {}
+        self._asking = threading.BoundedSemaphore(ASKING)
 
     def check(self, secret: str) -> TokenView | None:
         """The token of a secret. `DatabaseUnavailable` where it is not known, and the database does not say it in time."""
@@ -62,7 +65,7 @@ class Remembered:
         if known is not None and now < known.until:
             return known.answer
         try:
-            answer = _in_time(ask)
+            answer = self._in_time(ask)
         except BackendError:
             if known is None:
                 raise
@@ -75,19 +78,23 @@ class Remembered:
         self._said[key] = _Said(answer, now + REMEMBERED_SECONDS, ends)
         return answer
 
+    def _in_time(self, ask: Callable[[], T]) -> T:
+        """What is answered within `PATIENCE_SECONDS`. A server that is frozen answers after minutes: the thread is left to
+        it."""
+        if not self._asking.acquire(blocking=False):
+            raise DatabaseUnavailable("The database has not said for a while who asks.")
+        told: Future[T] = Future()
 
-def _in_time(ask: Callable[[], T]) -> T:
-    """What is answered within `PATIENCE_SECONDS`. A server that is frozen answers after minutes: the thread is left to it."""
-    told: Future[T] = Future()
+        def run() -> None:
+            try:
+                told.set_result(ask())
+            except Exception as error:  # noqa: BLE001  raised where it is waited for
+                told.set_exception(error)
+            finally:
+                self._asking.release()
 
-    def run() -> None:
+        threading.Thread(target=run, name="speakerdb-scraper", daemon=True).start()
         try:
-            told.set_result(ask())
-        except Exception as error:  # noqa: BLE001  raised where it is waited for
-            told.set_exception(error)
-
-    threading.Thread(target=run, name="speakerdb-scraper", daemon=True).start()
-    try:
-        return told.result(PATIENCE_SECONDS)
-    except TimeoutError:
-        raise DatabaseUnavailable("The database does not say in time who asks.") from None
+            return told.result(PATIENCE_SECONDS)
+        except TimeoutError:
+            raise DatabaseUnavailable("The database does not say in time who asks.") from None

@@ -337,6 +337,10 @@ class EmbeddedIndex:
                 matrix.apply(rows)
             matrix.seen = target.changes
 
+    def ping(self, index: str) -> None:
+        """The file answers for all of it: says if the index is missing. Nothing is read into memory, as a search would."""
+        self.refresh(index)
+
     def refresh(self, index: str) -> None:
         """Every search sees what is in the file: there is nothing to do but to say so if the index is missing."""
         with self._reading() as db:

@@ -71,6 +71,11 @@ class VectorIndex(Protocol):
     def search(self, index: str, queries: FloatArray, k: int, where: Filter = ...) -> Sequence[Sequence[Hit]]:
         """The k best live documents for each row of `queries` (shape (n, dimension), unit norm), best first."""
 
+    def ping(self, index: str) -> None:
+        """Nothing, where a search of this index would be answered; else raises as it would: `IndexMissing`, or
+        `IndexUnavailable` where the index is closed, blocked for reading, or lacks a part. Asked once; no document is read.
+        Of an alias with several targets it may say either."""
+
     def refresh(self, index: str) -> None:
         """Make everything written so far visible to `search`."""
 

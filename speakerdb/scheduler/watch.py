@@ -7,19 +7,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from speakerdb.catalog import journal
-from speakerdb.errors import BackendError, SpeakerDBError
+from speakerdb.errors import BackendError, IndexMissing, SpeakerDBError
 from speakerdb.metrics import Metrics
 from speakerdb.scheduler.jobs import Answer
 from speakerdb.service import SpeakerDB
-from speakerdb.types import Filter
+from speakerdb.types import SERVING_ALIAS
 
 STALE_SECONDS = 10.0
 """A look that takes longer than this means that something does not answer."""
-NOTHING = Filter(recording_ids=("-",))
-"""What no voice is: each shard must answer, and has nothing to compare."""
 
 logger = logging.getLogger("speakerdb.scheduler")
 
@@ -71,20 +67,27 @@ class Watch:
 
     def _index(self) -> tuple[str, str] | None:
         gauges = self._metrics.gauges
+        sick = self._ping()
+        if sick is not None:
+            gauges.index_up = False  # at once: what is asked next waits for as long as a cluster may take to come back
         try:
-            state = self._db.serving.resolve(fresh=True)
+            gauges.serving = self._db.serving.resolve(fresh=True).generation.name
         except SpeakerDBError as error:
             gauges.serving = None
-            gauges.index_up = not isinstance(error, BackendError)  # an alias that names nothing was an answer
-            return error.code, error.message
-        gauges.serving = state.generation.name
+            # An alias that names nothing was an answer.
+            gauges.index_up = sick is None and not isinstance(error, BackendError)
+            return sick or (error.code, error.message)
+        gauges.index_up = sick is None
+        return sick
+
+    def _ping(self) -> tuple[str, str] | None:
+        """An alias is there whatever became of its index: closed, or with a shard that is gone, it answers no match."""
         try:
-            # An alias is there whatever became of its index: closed, or with a shard that is gone, it answers no match.
-            self._db.index.search(state.index, np.eye(1, state.generation.dimension, dtype=np.float32), 1, NOTHING)
+            self._db.index.ping(SERVING_ALIAS)
+        except IndexMissing:
+            return None  # `resolve` says what the alias names
         except SpeakerDBError as error:
-            gauges.index_up = False
             return error.code, error.message
-        gauges.index_up = True
         return None
 
     def _tell(self, what: str, before: tuple[str, str] | None, now: tuple[str, str] | None) -> None:

@@ -186,6 +186,9 @@ class FaultyIndex:
     def search(self, index: str, queries: FloatArray, k: int, where: Filter = _ANY) -> Sequence[Sequence[Hit]]:
         return self._call("search", lambda: self.inner.search(index, queries, k, where), (index, queries, k, where))
 
+    def ping(self, index: str) -> None:
+        self._call("ping", lambda: self.inner.ping(index), (index,))
+
     def refresh(self, index: str) -> None:
         self._call("refresh", lambda: self.inner.refresh(index), (index,))
 

@@ -139,12 +139,14 @@ class IndexContract(IndexSearchContract):
                 ready.fetch(name, ["x"])
             with pytest.raises(IndexMissing):
                 list(ready.scan(name))
-            with pytest.raises(IndexMissing):
-                ready.refresh(name)
+            for ask in (ready.refresh, ready.ping):
+                with pytest.raises(IndexMissing):
+                    ask(name)
 
     def test_reads_take_an_alias_with_one_target(self, ready: VectorIndex) -> None:
         ready.bulk("w", [document("x")])
-        ready.refresh("r")
+        for ask in (ready.ping, ready.refresh):
+            ask("r")
         assert set(ready.fetch("r", ["x"])) == {"x"}
         assert [d.id for d in ready.scan("r")] == ["x"]
         assert [hit.id for hit in ready.search("r", vectors(1), 1)[0]] == ["x"]

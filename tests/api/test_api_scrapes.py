@@ -157,3 +157,21 @@ def test_the_database_is_asked_once_a_minute_and_no_secret_is_kept(api: Api, clo
     remembered.check("sdb_wrong")
     assert len(remembered._said) == 1, "what is wrong is not kept: it would be a place for everybody who asks"
     assert secret not in repr(remembered._said)
+
+
+def test_a_database_that_stands_still_is_not_asked_more_and_more(
+    api: Api, clock: Clock, frozen: Frozen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = tokens(api)[Role.READER]
+    assert scrape(api, key).status_code == 200
+    frozen.freeze(monkeypatch)
+    asked = frozen.asked
+    for number in range(2 * scrapers.ASKING):
+        wrong = {"Authorization": f"Bearer sdb_{number}"}
+        api.refused("GET", "/metrics", 503, "database-unavailable", headers=wrong)
+    clock.later()
+    metrics.of(api.db).gauges._read = (float("inf"), [])  # what reads them asks by itself
+    assert scrape(api, key).status_code == 200, "whoever was seen reads on"
+    assert frozen.asked == asked + scrapers.ASKING
+    frozen.thaw(monkeypatch)
+    api.refused("GET", "/metrics", 401, "unauthenticated", headers={"Authorization": "Bearer sdb_x"})

@@ -65,6 +65,17 @@ def test_a_cluster_that_stays_busy_is_unavailable(status: int) -> None:
     assert len(script.asked) > 1
 
 
+def test_a_ping_is_sent_once_and_a_busy_cluster_is_there() -> None:
+    for answer in (Answer(None), error(503, "busy_exception"), Answer(502, b"<html>", "text/html")):
+        found, script = raised(lambda index: index.ping("x"), answer)
+        assert isinstance(found, IndexUnavailable)
+        assert len(script.asked) == 1
+    with serving(error(429, "rejected_execution_exception")) as script:
+        index = opened(script)
+        index.ping("x")
+        index.close()
+
+
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,20 @@ from typing import Any
 import pytest
 
 from speakerdb.errors import IndexUnavailable
+from speakerdb.scheduler.service import Service
 from speakerdb.service import SpeakerDB
 from speakerdb.settings import Settings
 from speakerdb.testing.factories import FakeExecutor, fake_settings, silence, two_voices
 from speakerdb.testing.servers.opensearch import OpenSearch
 
 SICK = ("red", "closed", "unreadable")
+
+
+def wait_for(happened: Callable[[], bool], what: str) -> None:
+    late = time.monotonic() + 60.0
+    while not happened():
+        assert time.monotonic() < late, f"{what} did not happen"
+        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -84,6 +93,34 @@ def test_a_strangers_index_stops_nothing(
     assert db.repairer.check().generations[0].state == "done"
     assert db.rebuild_index("v3").alias_moved
     assert db.match(speaker=db.speakers(recording="three")[0].id).matches
+
+
+@pytest.mark.parametrize("how", SICK)
+def test_it_is_known_that_nothing_is_answered(
+    open_db: Callable[[], SpeakerDB], harm: Callable[[str, str], None], how: str
+) -> None:
+    """The alias is there all the while."""
+    db = open_db()
+    filled(db, "one")
+    service = Service(db, jobs=False)
+    service.start()
+    try:
+        db.index.ping("speakers")
+        wait_for(lambda: service.ready() == (True, []), "its readiness")
+        harm("speakers_stranger", how)
+        db.index.ping("speakers")
+        harm("speakers_v3", how)
+        with pytest.raises(IndexUnavailable):
+            db.index.ping("speakers")
+        wait_for(lambda: not service.ready()[0], "that it is not ready")
+        told = service.metrics.render()
+        assert b"speakerdb_index_up 0.0" in told
+        assert b'speakerdb_serving{generation="v3"} 1.0' in told
+        db.rebuild_index("v3")
+        wait_for(lambda: service.ready() == (True, []), "that it is ready again")
+        assert b"speakerdb_index_up 1.0" in service.metrics.render()
+    finally:
+        service.stop()
 
 
 @pytest.mark.parametrize("how", SICK)

@@ -144,7 +144,7 @@ def test_an_index_that_answers_no_search_is_not_up_though_its_alias_is_there(
     tmp_path: Path, open_db: Open, serve: Callable[..., Service]
 ) -> None:
     """As one that is closed, or has lost a shard."""
-    outage = Outage("search")
+    outage = Outage("ping")
     db = open_db(index=FaultyIndex(EmbeddedIndex(tmp_path / "index.db"), outage))
     service = serve(db, jobs=False)
     wait_for(lambda: service.ready() == (True, []), "its readiness, without a document")

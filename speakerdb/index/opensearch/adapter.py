@@ -26,7 +26,7 @@ from speakerdb.index.opensearch.definitions import (
     refresh_interval,
 )
 from speakerdb.index.opensearch.foreign import ForeignIndices
-from speakerdb.index.opensearch.refusals import Refusal, refusal_of, refuse_partial
+from speakerdb.index.opensearch.refusals import TOO_BUSY, Refusal, refusal_of, refuse_partial
 from speakerdb.index.opensearch.searching import Searcher, look_up
 from speakerdb.index.opensearch.writing import Writer
 from speakerdb.settings import OpenSearchSettings
@@ -273,6 +273,19 @@ class OpenSearchIndex:
     def search(self, index: str, queries: FloatArray, k: int, where: Filter = _ANY) -> Sequence[Sequence[Hit]]:
         """The k best live documents a query; see the port and `Searcher`."""
         return self._searcher.search(index, queries, k, where)
+
+    def ping(self, index: str) -> None:
+        """Whether each shard answers a search; see the port. One that is too busy is there."""
+        wired = self._client.wired(index)
+        body = {"size": 0, "track_total_hits": False, "query": {"match_none": {}}}
+        whole = {"allow_partial_search_results": "false"}
+        try:
+            answer = self._client.send("POST", f"/{wired}/_search", body, params=whole, repeat=False)
+        except Refusal as refusal:
+            if refusal.status == TOO_BUSY:
+                return
+            raise refusal.translated(f"Searching {index}") from refusal
+        refuse_partial(index, answer)
 
     def refresh(self, index: str) -> None:
         """Make everything written so far visible to `search`."""

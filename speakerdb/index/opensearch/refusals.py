@@ -17,7 +17,9 @@ from speakerdb.errors import (
     StorageFull,
 )
 
-BUSY = frozenset({429, 502, 503, 504})
+TOO_BUSY = 429
+"""It is there, and has more to do than it can."""
+BUSY = frozenset({TOO_BUSY, 502, 503, 504})
 """Statuses that a later try may not meet."""
 
 

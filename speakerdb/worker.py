@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 from speakerdb.catalog import asking, journal, work
@@ -182,12 +183,18 @@ class Worker:
 
     def project_if_idle(self, *, settle: bool, stop: Callable[[], bool]) -> ProjectionReport | None:
         """The same as `project`; None where another thread is at it: two of them would write each document twice."""
-        if not self._projecting.acquire(blocking=False):
-            return None
+        with self._if_idle() as idle:
+            return self._project(settle=settle, stop=stop) if idle else None
+
+    @contextmanager
+    def _if_idle(self) -> Iterator[bool]:
+        """Whether no other thread writes to indices; none begins meanwhile."""
+        idle = self._projecting.acquire(blocking=False)
         try:
-            return self._project(settle=settle, stop=stop)
+            yield idle
         finally:
-            self._projecting.release()
+            if idle:
+                self._projecting.release()
 
     def project(self, *, settle: bool, stop: Callable[[], bool] = lambda: False) -> ProjectionReport:
         """Write what waits in every live generation, whatever is the matter with the index of another; then the first
@@ -199,10 +206,8 @@ class Worker:
         """The same for a run that does not end: what is extracted is safe in SQL, so an index that is away holds up neither
         extraction nor other indices. It is left alone for a while that grows; whoever keeps indices current tells of it."""
         total = ProjectionReport()
-        if not self._projecting.acquire(blocking=False):
-            return total  # another thread is at it
-        try:
-            for generation in self._live():
+        with self._if_idle() as idle:
+            for generation in self._live() if idle else ():
                 left_alone, delay = self._away.get(generation.name, (0.0, 0.0))
                 if time.monotonic() < left_alone:
                     continue
@@ -213,8 +218,6 @@ class Worker:
                     delay = min(2 * delay or AWAY_SECONDS, LONGEST_AWAY_SECONDS)
                     self._away[generation.name] = time.monotonic() + delay, delay
                     logger.warning("index-left-alone generation=%s code=%s", generation.name, error.code)
-        finally:
-            self._projecting.release()
         return total
 
     def _project(self, *, settle: bool, stop: Callable[[], bool]) -> ProjectionReport:

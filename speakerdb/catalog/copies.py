@@ -104,18 +104,18 @@ def is_sound(database: Database) -> bool:
 
 def highest_epoch(database: Database) -> int:
     """The highest epoch of any lease of a library; 0 where there is none, or the database cannot be read."""
-    try:
-        with database.read() as tx:
-            return tx.scalar(sa.select(sa.func.max(leases.c.epoch))) or 0
-    except (SpeakerDBError, sa.exc.DBAPIError):
-        return 0
+    return _highest(database, leases.c.epoch)
 
 
 def highest_event(database: Database) -> int:
     """The number of the last event of a library; 0 as above."""
+    return _highest(database, events.c.id)
+
+
+def _highest(database: Database, column: sa.Column[int]) -> int:
     try:
         with database.read() as tx:
-            return trail.newest_number(tx)
+            return tx.scalar(sa.select(sa.func.max(column))) or 0
     except (SpeakerDBError, sa.exc.DBAPIError):
         return 0
 
@@ -129,7 +129,8 @@ def prepare(
     with database.write() as tx:
         tx.execute(sa.update(leases).values(holder=None, expires_at=None, length=None, epoch=_above(epoch)))
         tx.execute(sa.update(fences).values(holder=None, expires_at=None))
-        journal.record_restoration(tx, event, who, database.now(), why=why, path=path, made_at=made_at)
+        number = max(event, trail.newest_number(tx)) + 1
+        journal.record_restoration(tx, number, who, database.now(), why=why, path=path, made_at=made_at)
 
 
 def _above(epoch: int) -> sa.ColumnElement[int]:

@@ -193,12 +193,11 @@ def record(
     )
 
 
-def record_restoration(tx: Transaction, after: int, who: str, now: int, *, why: str | None, **data: object) -> None:
-    """Append the event that a library was put back, with a number above `after`: whoever follows the events by their numbers
-    hears of it, and none is given twice. Only in a file: a server would go on counting from where it was."""
-    newest = tx.scalar(sa.select(sa.func.max(events.c.id))) or 0
+def record_restoration(tx: Transaction, number: int, who: str, now: int, *, why: str | None, **data: object) -> None:
+    """Append the event that a library was put back, with this number, above all that were ever given: whoever follows the
+    events by their numbers hears of it. Only in a file: a server would go on counting from where it was."""
     row = _event("library-restored", who, now, why, data)
-    tx.execute(_insert_event, [row | {"migration_id": None, "entity_id": None, "id": max(newest, after) + 1}])
+    tx.execute(_insert_event, [row | {"migration_id": None, "entity_id": None, "id": number}])
 
 
 def _event(kind: str, who: str, now: int, why: str | None, data: Mapping[str, object]) -> dict[str, object]:

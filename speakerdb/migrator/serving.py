@@ -210,35 +210,36 @@ class Serving:
 
         Called before anything new is written, which would hide it: versions grow with the clock.
         """
-        layouts = {name: self._layout_if_counted(self._generations[name]) for name in self.live()}
+        newest = {name: self._newest_in_index(self._generations[name]) for name in self.live()}
         with self._catalog.read() as tx:
-            ahead = {}
-            for name in journal.live_generations(tx):
-                layout = layouts.get(name)
-                if layout is None:
-                    continue
-                info = layout.infos.get(layout.current(self._generations[name]))
-                if info is None or info.metadata != mark_of(self._generations[name]):
-                    continue  # somebody moved the write alias: `Layout.misled` says so
-                if not info.newest or journal.restored_since_rebuild(tx, name):
-                    continue
-                if not vectors.has_version_from(tx, name, info.newest):
-                    ahead[name] = info.newest
+            ahead = {
+                name: newest[name]
+                for name in journal.live_generations(tx)
+                if newest.get(name)
+                and not journal.restored_since_rebuild(tx, name)
+                and not vectors.has_version_from(tx, name, newest[name])
+            }
         if ahead:
             with self._catalog.job() as tx:
-                for name, newest in ahead.items():
-                    journal.record(tx, "index-ahead", who, self._catalog.now(), entity_id=name, newest=newest)
+                for name, version in ahead.items():
+                    journal.record(tx, "index-ahead", who, self._catalog.now(), entity_id=name, newest=version)
 
-    def _layout_if_counted(self, generation: Generation) -> Layout | None:
-        """None where the engine answers, and cannot count what is in this index: else everything would be refused, also what
-        builds it again. The status tells of such an index, and a repair of what is ahead in it."""
+    def _newest_in_index(self, generation: Generation) -> int:
+        """The newest version in the index that is kept current for a generation; 0 where it is empty, absent or another's,
+        which `Layout.misled` tells of.
+
+        0 too where the engine answers, and cannot count what is in this index: else everything would be refused, also what
+        builds it again. The status tells of such an index, and a repair of what is ahead in it.
+        """
         try:
-            return self.layout(generation)
+            layout = self.layout(generation)
         except IndexUnavailable as error:
             if "status" not in error.details:
                 raise
             logger.warning("restoration-not-checked generation=%s code=%s", generation.name, error.code)
-            return None
+            return 0
+        info = layout.infos.get(layout.current(generation))
+        return info.newest if info is not None and info.metadata == mark_of(generation) else 0
 
     def first_start(self, wanted: Generation) -> None:
         """Make the index and the alias of an installation that has neither; do nothing to one that is used already.

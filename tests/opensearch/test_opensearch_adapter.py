@@ -137,6 +137,26 @@ def test_indices_of_others_under_our_names_break_nothing(
     assert index.aliases()["theirs"] == ("a", "foreign")
 
 
+def test_an_index_of_others_that_nobody_may_read_about_hides_nothing_of_ours(
+    index: OpenSearchIndex, opensearch: OpenSearch, opensearch_prefix: str
+) -> None:
+    """The cluster refuses a question about all indices for one of them."""
+    theirs = f"/other-{opensearch_prefix}"
+    alias = f"{opensearch_prefix}theirs"
+    opensearch.ask("PUT", theirs, {"settings": {"number_of_replicas": 0}, "aliases": {alias: {}}})
+    before = dict(index.aliases())
+    assert before["theirs"] == (theirs[1:],), "an alias of ours that names another's is told"
+    opensearch.ask("POST", "/_aliases", {"actions": [{"remove": {"index": theirs[1:], "alias": alias}}]})
+    opensearch.ask("PUT", f"{theirs}/_settings", {"index.blocks.metadata": True})
+    try:
+        del before["theirs"]
+        assert dict(index.aliases()) == before
+        assert set(index.indices()) == {"a"}
+    finally:
+        opensearch.ask("PUT", f"{theirs}/_settings", {"index.blocks.metadata": None})
+        opensearch.ask("DELETE", theirs)
+
+
 def test_documents_that_somebody_else_wrote_equal_nothing(
     index: OpenSearchIndex, opensearch: OpenSearch, opensearch_prefix: str
 ) -> None:

@@ -137,9 +137,8 @@ def revert_assignments(
     if_match_header: IfMatch = None,
 ) -> RevertReport:
     """Bring a set of assignments back; what stands now is kept as one too."""
-    with because(given.why), if_match(if_match_header, versions.of_recording, recording):
-        report = db.rediarizing.revert(
+    tag = tagged(response, db, versions.of_recording, recording)
+    with because(given.why), if_match(if_match_header, versions.of_recording, recording), tag:
+        return db.rediarizing.revert(
             recording, to=given.to, names=given.names, accept_lost=given.accept_lost, dry_run=dry_run
         )
-    tagged(response, db, versions.of_recording, report.recording_id)
-    return report

@@ -17,7 +17,7 @@ from speakerdb.api.callers import Caller
 from speakerdb.api.door import SLASH, log_unexpected
 from speakerdb.api.house import House, house_of
 from speakerdb.api.operations import Operation, OperationView
-from speakerdb.catalog.conditions import only_if
+from speakerdb.catalog.conditions import looking, only_if
 from speakerdb.catalog.database import Transaction, can_hold
 from speakerdb.catalog.journal import Actor, acting, actor
 from speakerdb.core.texts import MAX_ID_LENGTH, MAX_NAME_LENGTH
@@ -167,10 +167,24 @@ def place_of(cursor: str | None, kind: str, *types: type) -> tuple[Any, ...] | N
 # Versions
 
 
-def tagged(response: Response, db: SpeakerDB, version: Callable[[Transaction, str], str], entity: str) -> None:
-    """Send the version of a thing as its `ETag`."""
-    with db.catalog.read() as tx:
+@contextmanager
+def tagged(
+    response: Response, db: SpeakerDB, version: Callable[[Transaction, str], str], entity: str, *, new: bool = False
+) -> Iterator[None]:
+    """A block that sends the version of a thing as its `ETag`: as it was before it is read here, or as a change here leaves it.
+
+    Never a later one: what somebody else writes meanwhile is not in the answer, and must not be changed unseen. With `new`
+    the thing may be made here.
+    """
+
+    def tag(tx: Transaction) -> None:
         response.headers["ETag"] = f'"{version(tx, entity)}"'
+
+    if not new:
+        with db.catalog.read() as tx:
+            tag(tx)
+    with looking(tag):
+        yield
 
 
 def if_match(given: str | None, version: Callable[[Transaction, str], str], entity: str) -> Any:

@@ -29,6 +29,7 @@ from speakerdb.api.parts import (
 )
 from speakerdb.api.route import Routes
 from speakerdb.catalog import versions
+from speakerdb.catalog.library import new_id
 from speakerdb.core.texts import MAX_ID_LENGTH
 from speakerdb.reports import ProfileView
 from speakerdb.reports.access import Role
@@ -62,10 +63,10 @@ class Merge(Said):
 @routes.post("/profiles", OPERATOR, "profiles create", response_model=ProfileView, status_code=201)
 def create_profile(given: NewProfile, db: Library, response: Response) -> ProfileView:
     """Create a profile. With an id the same again gives what is there (200); 409 where it is another one by now."""
-    with because(given.why):
-        found, new = db.people.make_profile(given.name, library_name=given.library, profile_id=given.id)
+    made = given.id or new_id("prf")
+    with because(given.why), tagged(response, db, versions.of_profile, made, new=True):
+        found, new = db.people.make_profile(given.name, library_name=given.library, profile_id=made)
     response.status_code = 201 if new else 200
-    tagged(response, db, versions.of_profile, found.id)
     return found
 
 
@@ -86,9 +87,8 @@ def show_profile(
     rows: Rows = 20,
 ) -> ProfileDetails:
     """One profile: how well its speakers fit together, who does not fit, and where the person appears."""
-    found = db.voices.profile(profile, rows=rows)
-    tagged(response, db, versions.of_profile, found.id)
-    return found
+    with tagged(response, db, versions.of_profile, profile):
+        return db.voices.profile(profile, rows=rows)
 
 
 @routes.put("/profiles/{profile}/name", OPERATOR, "profiles rename", response_model=ProfileView)
@@ -96,10 +96,9 @@ def rename_profile(
     profile: Id, given: ProfileName, db: Library, response: Response, if_match_header: IfMatch = None
 ) -> ProfileView:
     """Rename a profile."""
-    with because(given.why), if_match(if_match_header, versions.of_profile, profile):
-        found = db.people.rename_profile(profile, given.name)
-    tagged(response, db, versions.of_profile, found.id)
-    return found
+    tag = tagged(response, db, versions.of_profile, profile)
+    with because(given.why), if_match(if_match_header, versions.of_profile, profile), tag:
+        return db.people.rename_profile(profile, given.name)
 
 
 @routes.post("/profiles/{profile}/merge", OPERATOR, "profiles merge", response_model=ProfileView)
@@ -107,10 +106,9 @@ def merge_profile(
     profile: Id, given: Merge, db: Library, response: Response, if_match_header: IfMatch = None
 ) -> ProfileView:
     """Say that two profiles are one person; what stays. `/v1/undo` takes it back."""
-    with because(given.why), if_match(if_match_header, versions.of_profile, profile):
-        found = db.people.merge_profiles(profile, given.into)
-    tagged(response, db, versions.of_profile, found.id)
-    return found
+    tag = tagged(response, db, versions.of_profile, profile)
+    with because(given.why), if_match(if_match_header, versions.of_profile, profile), tag:
+        return db.people.merge_profiles(profile, given.into)
 
 
 @routes.delete("/profiles/{profile}", OPERATOR, "profiles delete", response_model=ProfileView)

@@ -167,8 +167,7 @@ def add_recording(given: NewRecording, house: HouseOf, response: Response) -> Re
     with because(given.why), uploads.still_there(house.db, given.upload):
         found, new = house.db.ingest.create(entry, house.opener)
     response.status_code = 201 if new else 200
-    tagged(response, house.db, versions.of_recording, found.id)
-    return found
+    return _tagged(response, found)
 
 
 @routes.get("/recordings", READER, "recordings list", response_model=Page[RecordingView])
@@ -183,9 +182,7 @@ def list_recordings(
 @routes.get("/recordings/{recording}", READER, "recordings list", response_model=RecordingDetails)
 def show_recording(recording: Id, db: Library, response: Response) -> RecordingDetails:
     """One recording. Its `ETag` stands for its file, its turns and when it was made."""
-    found = db.ingest.recording(recording)
-    tagged(response, db, versions.of_recording, found.id)
-    return found
+    return _tagged(response, db.ingest.recording(recording))
 
 
 @routes.patch("/recordings/{recording}", OPERATOR, "add", body="turns", response_model=RecordingDetails)
@@ -204,8 +201,7 @@ def change_recording(
             path=_file(db, given.path, given.upload) if named else None,
             recorded_at=given.recorded_at,
         )
-    tagged(response, db, versions.of_recording, found.id)
-    return found
+    return _tagged(response, found)
 
 
 @routes.get("/recordings/{recording}/turns", READER, "speakers show", response_model=Page[RecordingTurn])
@@ -214,9 +210,8 @@ def list_turns(
 ) -> Page[RecordingTurn]:
     """Who talks when, in the order of the turns."""
     place = place_of(cursor, "turns", int)
-    page = page_of(db.ingest.turns(recording, after=-1 if place is None else place[0], limit=limit), "turns")
-    tagged(response, db, versions.of_recording, recording)
-    return page
+    with tagged(response, db, versions.of_recording, recording):
+        return page_of(db.ingest.turns(recording, after=-1 if place is None else place[0], limit=limit), "turns")
 
 
 @routes.put("/recordings/{recording}/turns", OPERATOR, "add", body="turns", response_model=RecordingDetails)
@@ -226,8 +221,7 @@ def replace_turns(
     """Replace all turns. Speakers whose label stays keep their names and profiles."""
     with because(given.why), if_match(if_match_header, versions.of_recording, recording):
         found = house.db.ingest.edit(recording, house.opener, turns=_turns(given.turns))
-    tagged(response, house.db, versions.of_recording, found.id)
-    return found
+    return _tagged(response, found)
 
 
 @routes.delete("/recordings/{recording}", OPERATOR, "remove", response_model=Removed)
@@ -247,6 +241,12 @@ def remove_recording(
         db.ingest.remove(found.id)
     gone = upload is not None and uploads.remove_unused(db, upload)
     return Removed(removed=True, id=found.id, speakers=found.speakers, upload_removed=gone)
+
+
+def _tagged(response: Response, found: RecordingDetails) -> RecordingDetails:
+    """The same, with its version as `ETag`: the one of what was read, and not of what somebody has written since."""
+    response.headers["ETag"] = f'"{versions.of_numbers(found.content_version, found.updated_at)}"'
+    return found
 
 
 def _read(db: SpeakerDB, given: list[GivenTurn] | None) -> Callable[[], tuple[tuple[Turn, ...], int]] | None:

@@ -105,9 +105,8 @@ def list_speakers(
 @routes.get("/speakers/{speaker}", READER, "speakers show", response_model=SpeakerDetails)
 def show_speaker(speaker: Id, db: Library, response: Response, turns: Rows = 20) -> SpeakerDetails:
     """One speaker: the first of its turns, and its statistics in every live generation."""
-    found = db.voices.speaker(speaker, turns=turns)
-    tagged(response, db, versions.of_speaker, found.id)
-    return found
+    with tagged(response, db, versions.of_speaker, speaker):
+        return db.voices.speaker(speaker, turns=turns)
 
 
 @routes.put("/speakers/{speaker}/name", OPERATOR, "speakers rename", response_model=SpeakerView)
@@ -115,10 +114,9 @@ def rename_speaker(
     speaker: Id, given: SpeakerName, db: Library, response: Response, if_match_header: IfMatch = None
 ) -> SpeakerView:
     """Name a speaker, or take its name away."""
-    with because(given.why), if_match(if_match_header, versions.of_speaker, speaker):
-        found = db.people.rename_speaker(speaker, given.name)
-    tagged(response, db, versions.of_speaker, found.id)
-    return found
+    tag = tagged(response, db, versions.of_speaker, speaker)
+    with because(given.why), if_match(if_match_header, versions.of_speaker, speaker), tag:
+        return db.people.rename_speaker(speaker, given.name)
 
 
 @routes.put("/speakers/{speaker}/profile", OPERATOR, "speakers assign", response_model=SpeakerView)
@@ -126,22 +124,19 @@ def assign_speaker(
     speaker: Id, given: Assignment, db: Library, response: Response, if_match_header: IfMatch = None
 ) -> SpeakerView:
     """Say that a speaker is a person."""
-    with because(given.why), if_match(if_match_header, versions.of_speaker, speaker):
+    tag = tagged(response, db, versions.of_speaker, speaker)
+    with because(given.why), if_match(if_match_header, versions.of_speaker, speaker), tag:
         if given.name is None:
-            found = db.people.assign(speaker, given.profile)
-        else:
-            found = db.people.assign_by_name(speaker, given.name, create=given.create)
-    tagged(response, db, versions.of_speaker, found.id)
-    return found
+            return db.people.assign(speaker, given.profile)
+        return db.people.assign_by_name(speaker, given.name, create=given.create)
 
 
 @routes.delete("/speakers/{speaker}/profile", OPERATOR, "speakers unassign", response_model=SpeakerView)
 def unassign_speaker(speaker: Id, db: Library, response: Response, if_match_header: IfMatch = None) -> SpeakerView:
     """Take a speaker out of its profile."""
-    with if_match(if_match_header, versions.of_speaker, speaker):
-        found = db.people.assign(speaker, None)
-    tagged(response, db, versions.of_speaker, found.id)
-    return found
+    tag = tagged(response, db, versions.of_speaker, speaker)
+    with if_match(if_match_header, versions.of_speaker, speaker), tag:
+        return db.people.assign(speaker, None)
 
 
 @routes.post("/speakers/{speaker}/split", OPERATOR, "speakers split", response_model=SplitReport)

@@ -102,12 +102,12 @@ def keep_transcript(
 ) -> TranscriptReport:
     """Give a recording its transcript: the file of a transcriber is the body, as it is. The same again changes nothing."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    shown = db.transcripts.label(recording, text_of(sent), SUFFIX_OF_TYPE.get(kind, ""))
-    if keep:
-        with because(why), if_match(if_match_header, kept.version, recording):
-            shown = db.transcripts.keep(shown)
-    tagged(response, db, kept.version, shown.report.recording_id)
-    return shown.report
+    with tagged(response, db, kept.version, recording):
+        shown = db.transcripts.label(recording, text_of(sent), SUFFIX_OF_TYPE.get(kind, ""))
+        if keep:
+            with because(why), if_match(if_match_header, kept.version, recording):
+                shown = db.transcripts.keep(shown)
+        return shown.report
 
 
 @routes.get(
@@ -120,9 +120,10 @@ def show_transcript(
     words: Annotated[bool, Query(description="JSON: each word with its time and its speaker too.")] = False,
 ) -> Any:
     """A recording's transcript with the speakers, names and turns of now. Its `ETag` stands for what was given."""
-    shown = db.transcripts.show(recording)
-    answer = Response(shown.written(form, words=words), media_type=TYPES.get(form, "application/json"))
-    tagged(answer, db, kept.version, shown.report.recording_id)
+    answer = Response(media_type=TYPES.get(form, "application/json"))
+    with tagged(answer, db, kept.version, recording):
+        answer.body = answer.render(db.transcripts.show(recording).written(form, words=words))
+    answer.headers["Content-Length"] = str(len(answer.body))
     return answer
 
 

@@ -101,6 +101,7 @@ class Catalog:
                 if not leases.fenced(tx, self.now(), max(self._fence_patience, LONGEST_FENCE)):
                     conditions.hold(tx)
                     yield tx
+                    conditions.made(tx)
                     return
             if time.monotonic() >= deadline:
                 raise WritesFenced(

@@ -1,7 +1,8 @@
-"""Conditions of a change: what must still be so, looked at in the transaction that writes.
+"""Conditions of a change: what must still be so, looked at in the transaction that writes. And what a change has made, looked
+at in the same one.
 
 Who read something and wants to change it as it was names what it read; between the two, others write. One process writes
-at a time, so what a condition sees is what the change meets.
+at a time, so what a condition sees is what the change meets, and what is looked at when it is made is nobody else's.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from speakerdb.catalog.database import Transaction
 Condition: TypeAlias = Callable[[Transaction], None]
 
 _open: ContextVar[tuple[list[Condition], ...]] = ContextVar("speakerdb_conditions", default=())
+_looks: ContextVar[tuple[Condition, ...]] = ContextVar("speakerdb_looks", default=())
 
 
 @contextmanager
@@ -34,3 +36,19 @@ def hold(tx: Transaction) -> None:
     for waiting in _open.get():
         while waiting:
             waiting.pop()(tx)
+
+
+@contextmanager
+def looking(look: Condition) -> Iterator[None]:
+    """What each change of the library in this block has made is looked at before others can change it again."""
+    token = _looks.set((*_looks.get(), look))
+    try:
+        yield
+    finally:
+        _looks.reset(token)
+
+
+def made(tx: Transaction) -> None:
+    """Called by the catalog at the end of a change, before it is committed."""
+    for look in _looks.get():
+        look(tx)

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from speakerdb.catalog import library
+from speakerdb.catalog.choosing import recording_of
 from speakerdb.catalog.database import Transaction, cleaned
 from speakerdb.catalog.diarizations import exclusive_turns, packed, unpacked
 from speakerdb.catalog.schema import libraries, recordings, speakers, transcripts, voice_measures
@@ -72,7 +72,7 @@ def find(tx: Transaction, recording_id: str) -> TranscriptRow | None:
 
 def version(tx: Transaction, given: str) -> str:
     """A short text that stands for a recording's transcript as it was given; "none" where it has none. `NotFound`."""
-    row = find(tx, library.resolve_id(tx, recordings, given, "recording"))
+    row = find(tx, recording_of(tx, given))
     return "none" if row is None else row.digest[:24]
 
 

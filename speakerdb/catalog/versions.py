@@ -12,15 +12,19 @@ import sqlalchemy as sa
 
 from speakerdb.catalog import library, people
 from speakerdb.catalog.database import Transaction
-from speakerdb.catalog.schema import profiles, recordings
+from speakerdb.catalog.schema import recordings
 
 
 def of_recording(tx: Transaction, recording_id: str) -> str:
     """The version of a recording: its turns, its file, when it was made. `NotFound`."""
     found = library.resolve_id(tx, recordings, recording_id, "recording")
     query = sa.select(recordings.c.content_version, recordings.c.updated_at).where(recordings.c.id == found)
-    row = tx.execute(query).one()
-    return f"{row.content_version}-{row.updated_at}"
+    return of_numbers(*tx.execute(query).one())
+
+
+def of_numbers(content_version: int, updated_at: int) -> str:
+    """The version of a recording that was read with its numbers."""
+    return f"{content_version}-{updated_at}"
 
 
 def of_speaker(tx: Transaction, given: str) -> str:
@@ -30,11 +34,10 @@ def of_speaker(tx: Transaction, given: str) -> str:
 
 
 def of_profile(tx: Transaction, given: str) -> str:
-    """The version of a profile: its name, its members and their voices, where it was merged into. `NotFound`."""
-    found = library.resolve_id(tx, profiles, given, "profile")
-    row = people.find(tx, found)
-    assert row is not None
-    return _hashed(row.id, row.name, row.merged_into, row.members_version)
+    """The version of a profile: its name, its members and their voices. The id of one that was merged leads to where it went,
+    as everywhere. `NotFound`."""
+    row = people.find_profile(tx, given)
+    return _hashed(row.id, row.name, row.members_version)
 
 
 def _hashed(*values: object) -> str:

@@ -22,6 +22,7 @@ from speakerdb.executors import IN_FLIGHT, Executor, make_executor, refuse_in_a_
 from speakerdb.extraction import Loader
 from speakerdb.extraction.extract import LoadEmbedder
 from speakerdb.extraction.task import LoadDiarizer
+from speakerdb.files import uploaded
 from speakerdb.index.opening import open_index
 from speakerdb.index.port import VectorIndex
 from speakerdb.matcher import Scope
@@ -201,9 +202,13 @@ class SpeakerDB:
                 self.extraction.keep(recording, sound)
             raise
 
-    def remove(self, recording_id: str) -> None:
-        """Forget a recording with its voices."""
-        self.extraction.keep(self.ingest.remove(recording_id), None)
+    def remove(self, recording_id: str) -> bool:
+        """Forget a recording with its voices; whether its file went too: an uploaded one that no other recording has."""
+        found, path = self.ingest.remove(recording_id)
+        self.extraction.keep(found, None)
+        folder = self.settings.uploads_folder
+        upload = uploaded.name_of(folder, path)
+        return upload is not None and uploaded.remove_unused(self.catalog, folder, upload, self.who)
 
     def recordings(self, *, library: str | None = None, limit: int | None = None) -> list[RecordingView]:
         """The recordings of a library, or of all."""

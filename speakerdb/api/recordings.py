@@ -234,12 +234,11 @@ def remove_recording(
 ) -> Removed:
     """Forget a recording with its voices and the events about it. Its file stays, unless it was uploaded."""
     found = db.ingest.recording(recording)
-    upload = uploads.name_of(db, found.path)
     if dry_run:
+        upload = uploads.name_of(db, found.path)
         return Removed(removed=False, id=found.id, speakers=found.speakers, upload_removed=upload is not None)
     with because(why), if_match(if_match_header, versions.of_recording, found.id):
-        db.ingest.remove(found.id)
-    gone = upload is not None and uploads.remove_unused(db, upload)
+        gone = db.remove(found.id)
     return Removed(removed=True, id=found.id, speakers=found.speakers, upload_removed=gone)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -27,16 +26,16 @@ from speakerdb.catalog import journal, listing
 from speakerdb.catalog.conditions import only_if
 from speakerdb.catalog.database import Transaction
 from speakerdb.errors import AlreadyExists, Conflict, InvalidInput, NotFound, StorageFull
+from speakerdb.files import uploaded
+from speakerdb.files.uploaded import NAME, is_name
 from speakerdb.reports.access import Role
 from speakerdb.reports.recordings import Part
 from speakerdb.service import SpeakerDB
 
 routes = Routes("uploads")
 
-NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}$"
 PARTIAL = ".partial-"
 STALE_SECONDS = 24 * 3600
-_NAME = re.compile(NAME)
 
 FileName = Annotated[
     str, PathParameter(pattern=NAME, description="A file name of your choice: letters, digits, `.`, `_`, `-`.")
@@ -82,7 +81,7 @@ def list_uploads(db: Library, limit: Limit = 100, cursor: Cursor = None) -> Page
     """The uploaded files by name. Those that no recording has may be removed."""
     place = place_of(cursor, "uploads", str)
     folder = db.settings.uploads_folder
-    names = sorted(each.name for each in folder.iterdir() if _NAME.fullmatch(each.name)) if folder.is_dir() else []
+    names = sorted(each.name for each in folder.iterdir() if is_name(each.name)) if folder.is_dir() else []
     behind = [name for name in names if place is None or name > place[0]]
     views = tuple(view for name in behind[:limit] if (view := _view(db, folder / name)) is not None)
     return page_of(Part(views, (behind[limit - 1],) if len(behind) > limit else None), "uploads")
@@ -131,18 +130,14 @@ async def received(request: Request, megabytes: float) -> AsyncIterator[Received
 def path_of(db: SpeakerDB, name: str) -> Path:
     """Where an uploaded file lies. `NotFound`."""
     path = db.settings.uploads_folder / name
-    if not _NAME.fullmatch(name) or not path.is_file():
+    if not is_name(name) or not path.is_file():
         raise NotFound(f"There is no uploaded file {name!r}.", hint="Send it first: PUT /v1/uploads/NAME.")
     return path
 
 
 def name_of(db: SpeakerDB, path: str | None) -> str | None:
     """The name of an uploaded file by its path; None for a file of elsewhere."""
-    if path is None:
-        return None
-    file = Path(path)
-    inside = file.parent == db.settings.uploads_folder.resolve() and _NAME.fullmatch(file.name)
-    return file.name if inside else None
+    return uploaded.name_of(db.settings.uploads_folder, path)
 
 
 def still_there(db: SpeakerDB, name: str | None) -> AbstractContextManager[None]:
@@ -156,14 +151,7 @@ def still_there(db: SpeakerDB, name: str | None) -> AbstractContextManager[None]
 
 def remove_unused(db: SpeakerDB, name: str, *, told: bool = False) -> bool:
     """Remove an uploaded file unless a recording has it; whether it was removed. With `told` it has an event of its own."""
-    path = db.settings.uploads_folder.resolve() / name
-    with db.catalog.job() as tx:
-        if listing.uses_path(tx, str(path)):
-            return False
-        if told and path.exists():
-            journal.record(tx, "upload-removed", db.who, db.catalog.now(), size=_size(path))
-        path.unlink(missing_ok=True)
-    return True
+    return uploaded.remove_unused(db.catalog, db.settings.uploads_folder, name, db.who, told=told)
 
 
 def clear_partial(house: House) -> None:

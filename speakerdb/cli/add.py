@@ -200,7 +200,9 @@ def remove(
     yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Remove recordings, with their speakers, their embeddings and the events about them. The media files stay. Asks first.
+    """Remove recordings, with their speakers, their embeddings and the events about them. Asks first.
+
+    Media files stay, but for uploaded ones that no other recording has.
 
     One that is not there does not stop the others; the exit code is that of the first error.
     """

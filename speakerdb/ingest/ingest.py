@@ -202,14 +202,17 @@ class Ingest:
         (view,) = library.list_recordings(tx, recording=recording_id)
         return listing.details(tx, view)
 
-    def remove(self, recording_id: str) -> str:
-        """Forget a recording with its voices, in SQL and in every index; its full id. `NotFound` if there is none.
+    def remove(self, recording_id: str) -> tuple[str, str | None]:
+        """Forget a recording with its voices, in SQL and in every index; its full id, and the path of its file. `NotFound` if
+        there is none.
 
         Events about it and its voices are deleted too, since names stand in them; the one that says that it was removed
         holds none.
         """
         with self._catalog.change() as tx:
             found = library.resolve_id(tx, schema.recordings, recording_id, "recording")
+            row = library.find_recording(tx, found)
+            assert row is not None
             now = self._catalog.now()
             affected = people.of_recordings(tx, [found])
             gone = list(library.speaker_ids(tx, found).values())
@@ -218,7 +221,7 @@ class Ingest:
             vectors.mark_deleted(tx, gone, now)
             people.mark_dirty(tx, affected, now)
             library.delete_recording(tx, found)
-        return found
+        return found, row.path
 
     def recordings(self, *, library_name: str | None = None, limit: int | None = None) -> list[RecordingView]:
         """The recordings of a library, or of all."""

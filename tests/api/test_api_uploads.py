@@ -77,3 +77,39 @@ def test_a_file_that_goes_while_they_are_listed_is_left_out(api: Api, monkeypatc
 
     monkeypatch.setattr(uploads, "_size", size)
     assert [each["name"] for each in api.ok("GET", "/v1/uploads")["items"]] == ["b"]
+
+
+def _uploaded(api: Api, name: str, recording: str) -> Path:
+    """A file that was sent, and a recording that has it; where it lies."""
+    file = api.file(name)
+    assert api.client.put(f"/v1/uploads/{name}.wav", content=file.read_bytes()).status_code == 201
+    api.ok("POST", "/v1/recordings", json={"id": recording, "upload": f"{name}.wav", "turns": TURNS})
+    return api.db.settings.uploads_folder / f"{name}.wav"
+
+
+def test_an_uploaded_file_goes_with_its_last_recording_by_any_door(api: Api) -> None:
+    file = _uploaded(api, "talk", "talk")
+    api.ok("POST", "/v1/recordings", json={"id": "again", "library": "b", "upload": "talk.wav", "turns": TURNS})
+    api.db.remove("talk")
+    assert file.exists()
+    api.db.remove("again")
+    assert not file.exists()
+
+
+def test_the_file_that_a_recording_has_when_it_is_removed_goes_with_it(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _uploaded(api, "talk", "talk")
+    other = api.file("other", (3, 4))
+    api.client.put("/v1/uploads/other.wav", content=other.read_bytes())
+    plain = api.db.ingest.recording
+
+    def found(given: str) -> Any:
+        seen = plain(given)
+        monkeypatch.setattr(api.db.ingest, "recording", plain)
+        api.ok("PATCH", "/v1/recordings/talk", json={"upload": "other.wav"})
+        return seen
+
+    monkeypatch.setattr(api.db.ingest, "recording", found)
+    assert api.ok("DELETE", "/v1/recordings/talk")["upload_removed"] is True
+    assert not (api.db.settings.uploads_folder / "other.wav").exists()

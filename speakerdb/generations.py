@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from speakerdb.errors import ConfigurationError
 from speakerdb.types import Generation, ModelSpec, OperatingPoint, Recipe
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
@@ -54,6 +55,22 @@ V4 = Generation(
 )
 
 BUILT_IN: Mapping[str, Generation] = MappingProxyType({g.name: g for g in (V3, V4)})
+
+
+class Defined(dict[str, Generation]):
+    """The generations that the settings of this process define. Another one may have begun to move to one that they do not:
+    whoever asks for it here is told so."""
+
+    def __missing__(self, name: str) -> Generation:
+        raise undefined(name)
+
+
+def undefined(name: str) -> ConfigurationError:
+    """What is to be said of a generation that a library uses and the settings do not define."""
+    return ConfigurationError(
+        f"This library uses the generation {name!r}, which is not defined.",
+        hint=f"Define it in the settings under [generations.{name}], and start this process again.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,6 +192,8 @@ class Matcher:
             if asked == serving.name:
                 return [(serving, state.index, "serving")], False
             return [(self._generations[asked], state.indices[asked], "fallback")], False
+        # Another process may have begun to move to a generation that this one's settings do not define.
+        live = tuple(name for name in live if name in self._generations)
         home = "" if about is None else library.library_id(tx, about)
         wanted = self._preferences.of(home, tx)
         plan = self._preferences.plan(tx, serving.name, live, library=home)

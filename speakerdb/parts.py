@@ -14,6 +14,7 @@ from speakerdb.extraction.drain import Extraction
 from speakerdb.extraction.extract import LoadEmbedder
 from speakerdb.extraction.task import LoadDiarizer
 from speakerdb.files import Files
+from speakerdb.generations import Defined
 from speakerdb.housekeeping import Housekeeping
 from speakerdb.index.port import VectorIndex
 from speakerdb.ingest import Ingest
@@ -79,7 +80,7 @@ def build(
     load_diarizer: LoadDiarizer,
 ) -> Parts:
     """All parts over one catalog, one index and one executor."""
-    generations = dict(settings.known_generations())
+    generations = Defined(settings.known_generations())
     who = settings.actor
     media_roots = settings.readable_roots
     disk_floor_bytes = settings.disk_floor_mb * 1_000_000

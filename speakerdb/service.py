@@ -23,6 +23,7 @@ from speakerdb.extraction import Loader
 from speakerdb.extraction.extract import LoadEmbedder
 from speakerdb.extraction.task import LoadDiarizer
 from speakerdb.files import uploaded
+from speakerdb.generations import undefined
 from speakerdb.index.opening import open_index
 from speakerdb.index.port import VectorIndex
 from speakerdb.matcher import Scope
@@ -437,10 +438,7 @@ class SpeakerDB:
             live = journal.live_generations(tx)
             used = {name: mark for name, mark in journal.known_generations(tx).items() if name in live}
         if missing := sorted(set(used) - set(known)):
-            raise ConfigurationError(
-                f"This library uses the generation {missing[0]!r}, which is not defined.",
-                hint=f"Define it in the settings under [generations.{missing[0]}].",
-            )
+            raise undefined(missing[0])
         if changed := [name for name, mark in used.items() if known[name].fingerprint != mark]:
             with self.catalog.job() as tx:
                 journal.register_generation(tx, known[changed[0]], self.catalog.now())

@@ -15,6 +15,7 @@ from speakerdb.catalog.leases import Lease
 from speakerdb.errors import BackendError, IndexMissing, IndexUnavailable, SpeakerDBError
 from speakerdb.extraction import StepReport
 from speakerdb.extraction.drain import LEASE_NAME, Extraction
+from speakerdb.generations import undefined
 from speakerdb.migrator import Migrator
 from speakerdb.projector import ProjectionReport, Projector
 from speakerdb.reports import CurrentRecording, OnWork, Progress, WorkEvent, WorkReport
@@ -127,6 +128,7 @@ class Worker:
                 if not before:
                     self._extraction.rest()
             else:
+                blocked |= self._undefined()
                 report = self._extraction.step(
                     lease, without=blocked, limit=left, stop=lambda: stop() or self._halt() is not None, hurry=hurry,
                     observe=meter.working,
@@ -179,7 +181,15 @@ class Worker:
 
     def _live(self) -> list[Generation]:
         with self._catalog.read() as tx:
-            return [self._generations[name] for name in journal.live_generations(tx)]
+            live = journal.live_generations(tx)
+        return [self._generations[name] for name in live if name in self._generations]
+
+    def _undefined(self) -> dict[str, SpeakerDBError]:
+        """Live generations that another process has begun to move to and this one's settings do not define: it leaves their
+        items in the queue."""
+        with self._catalog.read() as tx:
+            live = journal.live_generations(tx)
+        return {name: undefined(name) for name in live if name not in self._generations}
 
     def project_if_idle(self, *, settle: bool, stop: Callable[[], bool]) -> ProjectionReport | None:
         """The same as `project`; None where another thread is at it: two of them would write each document twice."""

@@ -91,8 +91,10 @@ def list_uploads(db: Library, limit: Limit = 100, cursor: Cursor = None) -> Page
 def remove_upload(name: FileName, house: HouseOf) -> UploadView:
     """Remove an uploaded file that no recording has."""
     db = house.db
-    path = path_of(db, name)
-    size = _size(path)
+    try:
+        size = _size(path_of(db, name))
+    except FileNotFoundError:  # somebody else was faster
+        raise _not_sent(name) from None
     if not remove_unused(db, name, told=True):
         raise Conflict(
             f"A recording has the uploaded file {name!r}.", hint="Remove the recording; its file goes with it."
@@ -131,8 +133,12 @@ def path_of(db: SpeakerDB, name: str) -> Path:
     """Where an uploaded file lies. `NotFound`."""
     path = db.settings.uploads_folder / name
     if not is_name(name) or not path.is_file():
-        raise NotFound(f"There is no uploaded file {name!r}.", hint="Send it first: PUT /v1/uploads/NAME.")
+        raise _not_sent(name)
     return path
+
+
+def _not_sent(name: str) -> NotFound:
+    return NotFound(f"There is no uploaded file {name!r}.", hint="Send it first: PUT /v1/uploads/NAME.")
 
 
 def name_of(db: SpeakerDB, path: str | None) -> str | None:
@@ -184,16 +190,30 @@ def _keep(db: SpeakerDB, file: Received, name: str) -> bool:
     """Give what came in its name; False where the same file has it already."""
     wanted = db.settings.uploads_folder / name
     _sync(file.path)
-    try:
-        os.link(file.path, wanted)  # unlike a rename, it takes no other file's place
-    except FileExistsError:
-        if _size(wanted) != file.size or _sha256(wanted) != file.sha256:
-            raise AlreadyExists(f"There is another uploaded file {name!r} already.") from None
-        return False
-    _sync(wanted.parent)
+    while True:
+        try:
+            _link(db, file, wanted)
+        except FileExistsError:
+            try:
+                same = _size(wanted) == file.size and _sha256(wanted) == file.sha256
+            except FileNotFoundError:
+                continue  # it was removed meanwhile
+            if not same:
+                raise AlreadyExists(f"There is another uploaded file {name!r} already.") from None
+            return False
+        return True
+
+
+def _link(db: SpeakerDB, file: Received, wanted: Path) -> None:
+    """The file has its name, and its event. Where the event cannot be written it has neither: who sends it again has both."""
     with db.catalog.job() as tx:
-        journal.record(tx, "file-uploaded", db.who, db.catalog.now(), size=file.size, sha256=file.sha256)
-    return True
+        os.link(file.path, wanted)  # unlike a rename, it takes no other file's place
+        try:
+            _sync(wanted.parent)
+            journal.record(tx, "file-uploaded", db.who, db.catalog.now(), size=file.size, sha256=file.sha256)
+        except BaseException:
+            wanted.unlink(missing_ok=True)  # nobody has it yet: whoever wants it waits for this transaction
+            raise
 
 
 def _sync(path: Path) -> None:

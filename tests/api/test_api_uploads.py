@@ -11,6 +11,7 @@ import pytest
 from api_kit import TURNS, Api, tokens
 
 from speakerdb.api import uploads
+from speakerdb.errors import DatabaseUnavailable
 from speakerdb.reports.access import Role
 
 
@@ -113,3 +114,34 @@ def test_the_file_that_a_recording_has_when_it_is_removed_goes_with_it(
     monkeypatch.setattr(api.db.ingest, "recording", found)
     assert api.ok("DELETE", "/v1/recordings/talk")["upload_removed"] is True
     assert not (api.db.settings.uploads_folder / "other.wav").exists()
+
+
+def test_a_file_whose_event_cannot_be_written_is_not_taken(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = uploads.journal.record
+
+    def away(*given: Any, **more: Any) -> None:
+        raise DatabaseUnavailable("The database does not answer.")
+
+    monkeypatch.setattr(uploads.journal, "record", away)
+    api.refused("PUT", "/v1/uploads/talk.wav", 503, "database-unavailable", content=b"four")
+    monkeypatch.setattr(uploads.journal, "record", plain)
+    assert api.client.put("/v1/uploads/talk.wav", content=b"four").status_code == 201
+    (event,) = api.events("file-uploaded")
+    assert event["data"]["size"] == 4
+
+
+def test_a_file_that_goes_while_it_is_compared_is_taken_anew(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("sent", "removed"):
+        api.client.put(f"/v1/uploads/{name}.wav", content=b"four")
+    plain = uploads._size
+
+    def gone(path: Path) -> int:
+        monkeypatch.setattr(uploads, "_size", plain)
+        path.unlink()  # as another client removes it
+        return plain(path)
+
+    monkeypatch.setattr(uploads, "_size", gone)
+    assert api.client.put("/v1/uploads/sent.wav", content=b"four").status_code == 201
+    assert (api.db.settings.uploads_folder / "sent.wav").read_bytes() == b"four"
+    monkeypatch.setattr(uploads, "_size", gone)
+    api.refused("DELETE", "/v1/uploads/removed.wav", 404, "not-found")

@@ -73,10 +73,18 @@ class Live:
         settings = self.get(tx)
         if settings.paused:
             reason = settings.pause_reason or "no reason was given"
-            return Halt("extraction-paused", f"Extraction is paused: {reason}.", "speakerdb live clear paused")
+            return Halt(
+                "extraction-paused", f"Extraction is paused: {reason}.", "speakerdb live clear paused", endless=True
+            )
         if settings.quiet_hours is not None:
             hours = quiet.parse(settings.quiet_hours)
-            local = (now or datetime.now(UTC)).astimezone(_zone(hours.zone))
+            try:
+                zone = _zone(hours.zone)
+            except InvalidInput as error:
+                # Another machine knew it. Who cannot tell whether it is quiet keeps quiet, and does everything else.
+                message = f"{error.message} Quiet hours go by it, so nothing is extracted here."
+                return Halt("quiet-hours", message, "speakerdb live clear quiet_hours", endless=True)
+            local = (now or datetime.now(UTC)).astimezone(zone)
             until = hours.until(60 * local.hour + local.minute)
             if until is not None:
                 message = f"These are quiet hours, until {quiet.clock(until)} {hours.zone}."
@@ -84,9 +92,10 @@ class Live:
         return None
 
     def problems(self) -> list[Problem]:
-        """For `status`: a pause that was forgotten. Quiet hours end by themselves."""
-        halt = self.halt() if self.get(fresh=True).paused else None
-        return [] if halt is None else [Problem(halt.reason, "warning", halt.message, halt.command)]
+        """For `status`: a pause that was forgotten. Quiet hours end by themselves, unless this machine cannot tell them."""
+        self.get(fresh=True)
+        halt = self.halt()
+        return [] if halt is None or not halt.endless else [Problem(halt.reason, "warning", halt.message, halt.command)]
 
     def _write(self, name: str, library: str | None, value: str | None, why: str | None) -> LiveSettings:
         with self._catalog.job() as tx:

@@ -44,6 +44,8 @@ class Halt:
     reason: Literal["extraction-paused", "quiet-hours"]
     message: str
     command: str
+    endless: bool = False
+    """It does not end by itself."""
 
 
 @dataclass(frozen=True, slots=True)

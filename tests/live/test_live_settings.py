@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfoNotFoundError
 
 import pytest
 
 from speakerdb.catalog import journal
 from speakerdb.catalog.journal import Actor
 from speakerdb.errors import InvalidInput, NotFound
-from speakerdb.live import Live
+from speakerdb.live import Live, live
 from speakerdb.live.live import CACHE_SECONDS
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import silence, two_voices
@@ -105,3 +106,22 @@ def test_quiet_hours_are_those_of_their_zone(db: SpeakerDB, at: str, quiet: bool
     if halt is not None:
         assert (halt.reason, halt.command) == ("quiet-hours", "speakerdb live clear quiet_hours")
         assert "until 06:00 Europe/Berlin" in halt.message
+
+
+def test_a_machine_that_does_not_know_the_zone_of_quiet_hours_keeps_quiet_and_goes_on(
+    db: SpeakerDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db.live.set("quiet_hours", "22:00-06:00 Europe/Berlin")  # on a machine that knows it
+
+    def unknown(name: str) -> None:
+        raise ZoneInfoNotFoundError(name)
+
+    monkeypatch.setattr(live, "ZoneInfo", unknown)
+    db.add(None, two_voices(), recording_id="r", waveform=silence(20))
+    assert db.work().stopped == "halted"
+    (problem,) = (one for one in db.status().problems if one.code == "quiet-hours")
+    assert "Europe/Berlin" in problem.message
+    assert db.migration() is None
+    assert db.explain.about("r")
+    db.live.clear("quiet_hours")
+    assert db.work().recordings_done == 1

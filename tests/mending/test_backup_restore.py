@@ -123,6 +123,25 @@ def test_a_file_that_was_put_back_by_hand_is_noticed_before_anything_is_written(
         check(db)
 
 
+def test_a_migration_after_a_restoration_is_not_taken_for_restored(settings: Settings, saved: Path) -> None:
+    """Its target's index was made after the restoration: it knows nothing that the database does not."""
+    restore_library(settings, saved)
+    with opened(settings) as db:
+        db.rebuild_index("v3")
+        db.migrator.start("v4", force=True)
+        assert db.serving.to_rebuild() == []
+        db.work()
+        db.migrator.finalize()
+        db.migrator.retire()
+        assert db.serving.to_rebuild() == []
+        assert db.status().problems == ()
+        check(db)
+        back_up(db.catalog, again := saved.with_name("again.db"), who=db.who)
+    restore_library(settings, again)
+    with opened(settings) as db:
+        assert db.serving.to_rebuild() == ["v4"], "this one is"
+
+
 def test_a_library_that_is_only_read_on_is_not_taken_for_a_restored_one(settings: Settings, saved: Path) -> None:
     for _ in range(2):
         with opened(settings) as db:

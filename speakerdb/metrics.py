@@ -288,7 +288,7 @@ class Gauges(Collector):
         yield from self._of_documents(tx, live, now)
         yield from self._of_leases(tx, now)
         yield from self._of_migration(tx)
-        yield from self._of_repair(tx)
+        yield from self._of_repair(tx, live)
 
     def _of_queue(self, tx: Transaction) -> Iterator[Metric]:
         items = [((generation, state), count) for generation, state, count in gauges.items_by_state(tx)]
@@ -302,7 +302,7 @@ class Gauges(Collector):
 
     def _of_documents(self, tx: Transaction, live: Sequence[str], now: int) -> Iterator[Metric]:
         lags = gauges.lags(tx)
-        away = list(gauges.quarantined(tx))
+        away = [one for one in gauges.quarantined(tx) if one.generation in live]
         rows = [((name,), lags.get(name, gauges.Lag()).rows) for name in live]
         yield _gauge("speakerdb_lag_documents", "Documents that wait to be written.", rows, ["generation"])
         rejected = [((name,), lags.get(name, gauges.Lag()).rejected) for name in live]
@@ -373,8 +373,9 @@ class Gauges(Collector):
         lag = vectors.lacking(tx, row.source)
         yield _gauge("speakerdb_source_lag_speakers", "Speakers that a roll-back would lack.", [((), lag)])
 
-    def _of_repair(self, tx: Transaction) -> Iterator[Metric]:
-        runs = gauges.last_runs(tx)
+    def _of_repair(self, tx: Transaction, live: Sequence[str]) -> Iterator[Metric]:
+        # Of one that is live no more the last run gets older for ever, and nobody can mend what it found.
+        runs = [run for run in gauges.last_runs(tx) if run.generation in live]
         ended = [((run.generation, run.kind), (run.ended_at or run.started_at) / 1e6) for run in runs]
         labels = ["generation", "kind"]
         yield _gauge("speakerdb_repair_last_timestamp_seconds", "When a repair last ran.", ended, labels)

@@ -276,6 +276,18 @@ def test_a_library_that_is_well_sets_off_nothing(library: Library) -> None:
     assert library.firing() == set()
 
 
+@pytest.mark.parametrize("trouble", [no_repair, quarantine, repair_refused])
+def test_a_generation_that_was_retired_sets_off_nothing(library: Library, trouble: Callable[[Library], None]) -> None:
+    """Nobody compares its index any more: it has none."""
+    library.scrape()
+    library.migrated()
+    trouble(library)
+    library.db.retire()
+    check(library)
+    library.scrape()
+    assert library.firing() == set()
+
+
 @pytest.mark.parametrize("alert", RULES)
 def test_a_trouble_sets_off_its_alert(make: Callable[..., Library], alert: str) -> None:
     library = make(disk_floor_mb=10**9) if alert == "SpeakerdbDiskLow" else make()

@@ -149,11 +149,12 @@ def take_out(tx: Transaction, generation: str, ids: Collection[str]) -> None:
 
 
 def standing(tx: Transaction, generation: str, ids: Sequence[str], now: int) -> dict[str, bool]:
-    """Those of them that are in quarantine, and whether they are to be tried again now."""
-    query = sa.select(quarantine.c.entity_id, quarantine.c.next_at, quarantine.c.waived_why)
+    """Those of them that are in quarantine, and whether they are to be tried again now. One that was tried in the future is:
+    the clock was moved back since."""
+    query = sa.select(quarantine.c.entity_id, quarantine.c.last_at, quarantine.c.next_at, quarantine.c.waived_why)
     query = query.where(quarantine.c.generation == generation)
     return {
-        row.entity_id: row.next_at <= now and row.waived_why is None
+        row.entity_id: (row.next_at <= now or row.last_at > now) and row.waived_why is None
         for part in parts([id for id in ids if can_hold(id)])
         for row in tx.execute(query.where(quarantine.c.entity_id.in_(part)))
     }

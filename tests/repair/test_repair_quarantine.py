@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from repair_kit import Damaged, done
+from repair_kit import DAY, Damaged, done
 
 from speakerdb.core.drift import LONGEST_DELAY, delay
 from speakerdb.errors import InvalidInput
@@ -61,6 +61,24 @@ def test_it_is_tried_again_later_each_time(library: Damaged, silently: bool) -> 
     library.world.jump(3600)
     assert done(repairer.check()) == {"rewrite": 1}
     assert repairer.quarantine() == []
+    library.mended()
+
+
+def test_a_clock_that_is_moved_back_does_not_keep_it_there(library: Damaged) -> None:
+    """It was tried by a clock that was a year ahead: it is not left alone for that year."""
+    library.damage(lambda documents: documents[1:])
+    stubborn = Stubborn(library, library.plan().sample[0].id)
+    library.world.jump(365 * DAY)
+    library.db.repairer.check()
+    library.world.jump(-364 * DAY)
+    library.db.repairer.check()
+    (entry,) = library.db.repairer.quarantine()
+    assert (entry.attempts, entry.next_at - entry.last_at) == (2, delay(2) * 1e6)
+    library.db.repairer.check()
+    assert stubborn.sent == 2, "its delay is as long as ever"
+    stubborn.on = False
+    library.world.jump(3600)
+    assert done(library.db.repairer.check()) == {"rewrite": 1}
     library.mended()
 
 

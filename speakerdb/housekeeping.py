@@ -83,7 +83,7 @@ class Housekeeping:
         now = self._catalog.now()
         if row.rollback_until - now > self._settings.remind_days * DAY:
             return None
-        if cleaning.happened_since(tx, REMINDER, now - DAY, entity_id=row.source):
+        if cleaning.happened_between(tx, REMINDER, now - DAY, now, entity_id=row.source):
             return None
         return _Due(row.id, row.source, row.target, row.rollback_until)
 

@@ -42,10 +42,11 @@ def delete_runs(tx: Transaction, before: int, limit: int) -> int:
     return tx.execute(sa.delete(repair_runs).where(repair_runs.c.id.in_(old))).rowcount
 
 
-def happened_since(tx: Transaction, kind: str, since: int, *, entity_id: str) -> bool:
-    """Whether an event of this kind about this thing was written after an instant."""
-    query = sa.select(events.c.id).where(events.c.kind == kind, events.c.entity_id == entity_id, events.c.at > since)
-    return tx.scalar(query.limit(1)) is not None
+def happened_between(tx: Transaction, kind: str, since: int, until: int, *, entity_id: str) -> bool:
+    """Whether an event of this kind about this thing was written between two instants. One of the future was written by a
+    clock that was moved back since, and says nothing of them."""
+    query = sa.select(events.c.id).where(events.c.kind == kind, events.c.entity_id == entity_id)
+    return tx.scalar(query.where(events.c.at > since, events.c.at <= until).limit(1)) is not None
 
 
 def position(tx: Transaction, name: str) -> int | None:

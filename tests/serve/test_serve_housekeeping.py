@@ -172,3 +172,19 @@ def test_it_reminds_once_a_day_before_and_after_the_end_until_it_is_retired(libr
     library.db.retire()
     library.wait(1)
     assert not keeper.remind()
+
+
+def test_a_reminder_by_a_clock_that_was_ahead_does_not_take_the_place_of_the_right_one(library: Library) -> None:
+    add(library.db, "a")
+    library.db.work()
+    library.db.start_migration("v4", force=True)
+    library.db.work()
+    library.db.finalize()
+    keeper = library.keeper(remind_days=7)
+    library.wait(365)
+    assert keeper.remind()
+    library.wait(-365)
+    assert not keeper.remind(), "it is early"
+    library.wait(24)
+    assert keeper.remind()
+    assert not keeper.remind()

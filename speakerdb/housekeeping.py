@@ -51,10 +51,10 @@ class Housekeeping:
                         journal.record(tx, "events-cleaned", self._who, now, count=part, before=now - int(days * DAY))
                 if part < PART:
                     break
-        runs = 0
+        runs, kept = 0, max(DAY, int(self._settings.keep_runs_days * DAY))  # the brake counts the deletions of a day
         while not stop():
             with self._catalog.job() as tx:
-                part = cleaning.delete_runs(tx, now - int(self._settings.keep_runs_days * DAY), PART)
+                part = cleaning.delete_runs(tx, now - kept, PART)
             runs += part
             if part < PART:
                 break

@@ -21,6 +21,8 @@ from speakerdb.errors import (
     RestoredSource,
     SafetyStop,
 )
+from speakerdb.housekeeping import Housekeeping
+from speakerdb.settings import ScheduleSettings
 from speakerdb.testing.backends import Backend
 from speakerdb.testing.factories import fake_vector
 from speakerdb.testing.faults import SimulatedCrash
@@ -102,6 +104,21 @@ def test_deletions_add_up_over_a_day(library: Damaged) -> None:
     library.damage(lambda documents: [*documents, replace(documents[0], id="one more")])
     assert [refusal.force for refusal in library.plan().refused] == ["deletions"]
     library.world.jump(DAY + 3600)
+    assert not library.plan().refused
+
+
+def test_deletions_of_a_day_are_counted_though_their_run_is_not_kept_for_as_long(library: Damaged) -> None:
+    library.damage(kit.strangers(8, "first"))
+    library.db.repairer.check()
+    library.world.jump(3 * 3600)
+    library.damage(kit.halved)
+    library.db.repairer.check()
+    keeper = Housekeeping(library.db.catalog, ScheduleSettings(keep_runs_days=0.1), who="test")
+    keeper.clean_up()
+    library.damage(kit.strangers(8, "second"))
+    assert [refusal.force for refusal in library.plan().refused] == ["deletions"]
+    library.world.jump(DAY)
+    assert keeper.clean_up().repair_runs, "they go a day later"
     assert not library.plan().refused
 
 

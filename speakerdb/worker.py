@@ -128,7 +128,6 @@ class Worker:
                 if not before:
                     self._extraction.rest()
             else:
-                blocked |= self._undefined()
                 report = self._extraction.step(
                     lease, without=blocked, limit=left, stop=lambda: stop() or self._halt() is not None, hurry=hurry,
                     observe=meter.working,
@@ -138,6 +137,8 @@ class Worker:
                 blocked |= report.unavailable
                 blocked_at = time.monotonic()
             meter.step(report)
+            if report.over:
+                blocked |= self._undefined()
             if report.over and not forever:
                 on_step(report, ProjectionReport())
                 stopped = "waiting" if blocked else "paused" if self._paused() else "drained"
@@ -185,8 +186,8 @@ class Worker:
         return [self._generations[name] for name in live if name in self._generations]
 
     def _undefined(self) -> dict[str, SpeakerDBError]:
-        """Live generations that another process has begun to move to and this one's settings do not define: it leaves their
-        items in the queue."""
+        """Live generations that another process has begun to move to and this one's settings do not define: their items stay
+        in the queue."""
         with self._catalog.read() as tx:
             live = journal.live_generations(tx)
         return {name: undefined(name) for name in live if name not in self._generations}

@@ -129,13 +129,15 @@ def take(
     lease: Lease,
     limit: int,
     *,
+    known: Collection[str] | None = None,
     paused: Collection[str] = (),
     without: Collection[str] = (),
     tried: bool = True,
 ) -> list[Item]:
     """Take the next items by priority, and count the attempt. The transaction touched the lease first.
 
-    Items of a migration to a generation in `paused` stay, as does everything of the lanes in `without`.
+    Items of a migration to a generation in `paused` stay, as does everything of the lanes in `without`. Of `known` generations
+    alone (None: of all): another process may have begun to move to one that the caller's settings do not define.
     An item that was tried before waits behind those of its priority that were not, and one such is taken at most (none
     unless `tried`): it is worked on in a process of its own, so that if it kills that again, it takes nobody with it.
     """
@@ -156,6 +158,8 @@ def take(
         # Of a migration that makes turns, too: what has no generation is part of the one that there is.
         mine = work_items.c.generation.is_(None) | work_items.c.generation.in_(list(paused))
         query = query.where(~((work_items.c.reason == "migration") & mine))
+    if known is not None:
+        query = query.where(work_items.c.generation.is_(None) | work_items.c.generation.in_(list(known)))
     if without:
         query = query.where(LANE.not_in(list(without)))
     rows = list(tx.execute(query.where(work_items.c.attempts == 0).limit(limit)))

@@ -206,7 +206,9 @@ class Extraction:
         tried = not any(parcel.suspect for parcel in (*self._waiting, *self._running.values()))
         with self._catalog.change(lease) as tx:
             paused = journal.paused_targets(tx)
-            items = work.take(tx, lease, size, paused=paused, without=list(without), tried=tried)
+            items = work.take(
+                tx, lease, size, known=self._generations, paused=paused, without=list(without), tried=tried
+            )
         report.taken += len(items)
         self._open |= {item.id: item for item in items}
         tasks = self._tasks(items)

@@ -108,8 +108,8 @@ class Ingest:
         """Add a recording that is not there, and whether it was new; one that is there exactly so is left as it is.
 
         It is known by its id, else by its path in the library. `AlreadyExists` where it has other sound, other turns,
-        another file, another library or another time. Names and profiles that are given are of the beginning: where it is
-        there, people may have changed them, and they stay. Raises what `add` raises.
+        another file, another library or another time, or is to be diarized otherwise. Names and profiles that are given are
+        of the beginning: where it is there, people may have changed them, and they stay. Raises what `add` raises.
         """
         ready = self._look(given, opener)
         with self._catalog.change() as tx:
@@ -126,6 +126,11 @@ class Ingest:
                 raise AlreadyExists(
                     f"The recording {plan.known.id!r} is there already, with other turns or another file.",
                     hint="Change it instead, or give another id.",
+                )
+            elif writer.asked_otherwise(plan):
+                raise AlreadyExists(
+                    f"The recording {plan.known.id!r} is there already, to be diarized otherwise.",
+                    hint="Have it diarized again when this was done, or give another id.",
                 )
             elif given.recorded_at not in (None, plan.known.recorded_at):
                 raise AlreadyExists(

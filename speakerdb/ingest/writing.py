@@ -203,6 +203,13 @@ class PartWriter:
             self._ask_again(plan, written)
         return written
 
+    def asked_otherwise(self, plan: Plan) -> bool:
+        """Whether a recording that waits for its turns is to be diarized otherwise than the entry says."""
+        stands, wanted = self._asked.get(plan.row.id), plan.ready.given.asked
+        return (
+            plan.awaited and stands is not None and (stands.hints, stands.channels) != (wanted.hints, wanted.channels)
+        )
+
     def _ask_again(self, plan: Plan, written: Written) -> None:
         """Have a recording whose turns nobody knows yet diarized as the entry says now, where that failed, or was to be done
         otherwise. One that has turns is not diarized again because its file is given again."""

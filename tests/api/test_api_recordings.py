@@ -245,3 +245,11 @@ class TestUploads:
 def _pieces(piece: bytes, count: int) -> Iterator[bytes]:
     for _ in range(count):
         yield piece
+
+
+def test_a_creation_that_asks_the_diarizer_for_something_else_is_another_one(api: Api) -> None:
+    body = {"id": "talk", "path": str(api.file("talk")), "diarize": {"num_speakers": 2}}
+    assert api.client.post("/v1/recordings", json=body).status_code == 201
+    assert api.client.post("/v1/recordings", json=body | {"why": "again"}).status_code == 200
+    for other in ({"num_speakers": 3}, {}, {"num_speakers": 2, "channels": "as-speakers"}):
+        api.refused("POST", "/v1/recordings", 409, "already-exists", json=body | {"diarize": other})

@@ -50,7 +50,7 @@ class Following:
         self._closed = True
 
     async def steps(self) -> AsyncGenerator[Follow, None]:
-        """What is to be told, until the service closes. `Refusal` (`busy`) where too many follow."""
+        """What is to be told. `Refusal`: `busy` where too many follow, `stopping` once the service closes."""
         if self._followers >= self._db.settings.api.streams:
             raise Refusal("busy", "Too many follow already.", headers={"Retry-After": "10"})
         self._followers += 1
@@ -58,6 +58,7 @@ class Following:
             while not self._over:
                 yield await self.now()
                 await self._pause()
+            raise Refusal("stopping")
         finally:
             self._followers -= 1
 

@@ -75,11 +75,10 @@ async def _socket(websocket: WebSocket) -> None:
         async for step in steps:
             await _still(websocket)
             await _tell(websocket, step)
-        await websocket.close(GOING_AWAY)
     except WebSocketDisconnect:
         return  # they have left
     except (Refusal, SpeakerDBError) as error:
-        await websocket.close(MAY_NOT if getattr(error, "status", None) in (401, 403) else TRY_AGAIN, error.code)
+        await websocket.close(_why_closed(error), error.code)
     except Exception as error:  # noqa: BLE001 - the last door, as of every route
         log_unexpected(websocket.scope, error)
         await websocket.close(BROKEN)
@@ -90,6 +89,12 @@ async def _socket(websocket: WebSocket) -> None:
 async def _still(connection: HTTPConnection) -> None:
     """`Refusal` for one who may not follow, or may not any more."""
     callers.require(await house_of(connection).caller(connection), Role.READER)
+
+
+def _why_closed(error: Refusal | SpeakerDBError) -> int:
+    if error.code == "stopping":
+        return GOING_AWAY
+    return MAY_NOT if getattr(error, "status", None) in (401, 403) else TRY_AGAIN
 
 
 async def _tell(websocket: WebSocket, step: Follow) -> None:

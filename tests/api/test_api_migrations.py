@@ -179,7 +179,8 @@ class TestFollowing:
             assert answer.headers["content-type"].startswith("text/event-stream")
             text = answer.read().decode()
         events = [block for block in text.split("\n\n") if block]
-        assert len(events) > 1
+        assert len(events) > 2
+        assert events.pop() == 'event: error\ndata: {"code":"stopping"}'
         for block in events:
             name, number, data = block.split("\n")
             assert name == "event: progress"
@@ -200,7 +201,7 @@ class TestFollowing:
             api.client.app.state.house.following.close()  # type: ignore[attr-defined]
             while (message := socket.receive())["type"] == "websocket.send":
                 pass
-            assert message == {"type": "websocket.close", "code": 1001, "reason": ""}
+            assert message == {"type": "websocket.close", "code": 1001, "reason": "stopping"}
 
     def test_a_socket_opens_for_a_reader_only(self, filled: Api) -> None:
         keys = tokens(filled)

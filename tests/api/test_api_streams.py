@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from api_kit import Api, tokens
+from starlette.testclient import WebSocketDenialResponse
 
 from speakerdb.api import following
 from speakerdb.api.problems import Refusal
@@ -86,3 +87,14 @@ def _when_told(api: Api, times: int, do: Callable[[], object], monkeypatch: pyte
 
 def _revoke(api: Api) -> None:
     api.db.access.revoke(next(each.id for each in api.db.access.tokens() if each.role is Role.READER))
+
+
+def test_who_begins_to_follow_a_server_that_ends_is_sent_elsewhere(api: Api) -> None:
+    api.client.app.state.house.following.close()  # type: ignore[attr-defined]
+    api.refused("GET", EVENTS, 503, "stopping")
+    with (
+        pytest.raises(WebSocketDenialResponse) as refused,
+        api.client.websocket_connect(SOCKET, headers={"Host": "localhost"}),
+    ):
+        pass
+    assert (refused.value.status_code, refused.value.json()["code"]) == (503, "stopping")

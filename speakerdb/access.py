@@ -12,6 +12,9 @@ import hmac
 import ipaddress
 import logging
 import secrets
+import threading
+import time
+from collections.abc import Callable
 from typing import Literal
 
 from speakerdb.catalog import journal, library, schema, tokens
@@ -29,6 +32,8 @@ DAY = 24 * 3600 * 1_000_000
 """Microseconds."""
 MOST_DAYS = 3650
 _LONGEST_SECRET = 200
+NOTED_AGAIN_SECONDS = 60.0
+"""For so long nobody tries to note that a token is used, where the database could not be written."""
 
 logger = logging.getLogger("speakerdb.access")
 
@@ -36,9 +41,12 @@ logger = logging.getLogger("speakerdb.access")
 class Access:
     """Makes, checks and revokes tokens."""
 
-    def __init__(self, catalog: Catalog, *, who: str) -> None:
+    def __init__(self, catalog: Catalog, *, who: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._catalog = catalog
         self._who = who
+        self._clock = clock
+        self._noting = threading.Lock()
+        self._note_after = float("-inf")
 
     def create(
         self, name: str, role: Role, days: int | None = None, *, token_id: str | None = None, why: str | None = None
@@ -117,12 +125,18 @@ class Access:
             return tokens.any_made(tx)
 
     def _note_use(self, token_id: str, now: int) -> None:
+        """Who asks must not be turned away because the database cannot be written, nor wait for it each time: one request at
+        once waits, and after it none for a while. The next one notes it."""
+        if self._clock() < self._note_after or not self._noting.acquire(blocking=False):
+            return
         try:
             with self._catalog.job() as tx:
                 tokens.used(tx, token_id, now)
         except BackendError as error:
-            # Who asks must not be turned away because the database cannot be written.
+            self._note_after = self._clock() + NOTED_AGAIN_SECONDS
             logger.warning("token-use-not-noted token=%s code=%s", token_id, error.code)
+        finally:
+            self._noting.release()
 
     @staticmethod
     def _find(tx: Transaction, given: str) -> TokenRow:

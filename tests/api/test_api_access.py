@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from api_kit import Api, tokens
 
+from speakerdb import access
 from speakerdb.access import DAY, Access, is_loopback
 from speakerdb.api.app import NOUNS, PREFIX
 from speakerdb.api.health import outside
-from speakerdb.catalog import schema
+from speakerdb.catalog import database, schema
 from speakerdb.errors import AlreadyExists, InvalidInput, NotFound
 from speakerdb.reports.access import Role
 
@@ -249,3 +253,41 @@ def test_without_tokens_the_user_of_this_machine_did_it(api: Api) -> None:
     api.ok("POST", "/v1/profiles", json={"name": "Ada"})
     (event,) = api.events("profile-created")
     assert (event["who"], event["source"]) == (api.db.settings.actor, "api 127.0.0.1")
+
+
+def test_a_database_that_cannot_be_written_is_waited_for_once_and_not_by_every_request(
+    make_api: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_SECONDS", 0.2)
+    api = make_api()
+    key = tokens(api)[Role.READER]
+    waited: list[float] = []
+    plain = api.db.catalog.job
+
+    @contextmanager
+    def timed() -> Iterator[Any]:
+        begun = time.monotonic()
+        try:
+            with plain() as tx:
+                yield tx
+        finally:
+            waited.append(time.monotonic() - begun)
+
+    monkeypatch.setattr(api.db.catalog, "job", timed)
+    clock = [0.0]
+    monkeypatch.setattr(api.db.access, "_clock", lambda: clock[0])
+    path = api.db.catalog.database.path
+    assert path is not None
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")  # a process that stands still in the middle of a write
+    try:
+        for _ in range(5):
+            assert api.client.get("/v1/me", headers=key).status_code == 200
+        assert len(waited) == 1
+    finally:
+        writer.execute("ROLLBACK")
+        writer.close()
+    clock[0] += access.NOTED_AGAIN_SECONDS
+    assert api.client.get("/v1/me", headers=key).status_code == 200
+    assert len(waited) == 2
+    assert all(one.last_used_at for one in api.db.access.tokens() if one.role is Role.READER)

@@ -11,11 +11,20 @@ from typing import Any
 import sqlalchemy as sa
 
 from speakerdb.catalog.database import Row, Transaction, can_hold, parts
-from speakerdb.catalog.schema import embeddings, libraries, profiles, recordings, speakers, turns, work_items
+from speakerdb.catalog.schema import (
+    embeddings,
+    libraries,
+    profiles,
+    projections,
+    recordings,
+    speakers,
+    turns,
+    work_items,
+)
 from speakerdb.core.texts import MAX_NAME_LENGTH, flaw
-from speakerdb.errors import InvalidInput, NotFound
+from speakerdb.errors import AlreadyExists, InvalidInput, NotFound
 from speakerdb.reports import RecordingView
-from speakerdb.types import Fingerprint, Turn
+from speakerdb.types import Fingerprint, Kind, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,25 @@ class SpeakerRow:
 def new_id(prefix: str) -> str:
     """A random id with a prefix that tells a person what it names: `rec_`, `spk_`, `prf_`, `lib_`."""
     return f"{prefix}_{uuid.uuid4().hex[:20]}"
+
+
+def of_another_kind(tx: Transaction, ids: Sequence[str], kind: Kind) -> set[str]:
+    """Those of the ids of speakers, or of profiles, that the other kind has, or had until lately: vectors and documents of
+    both are known by their ids alone, so one would take the other's."""
+    other = profiles if kind is Kind.SPEAKER else speakers
+    documents = sa.select(projections.c.entity_id).where(projections.c.kind != kind.value)
+    found: set[str] = set()
+    for part in parts(list(ids)):
+        found.update(tx.scalars(sa.select(other.c.id).where(other.c.id.in_(part))))
+        found.update(tx.scalars(documents.where(projections.c.entity_id.in_(part))))
+    return found
+
+
+def refuse_of_another_kind(tx: Transaction, id: str, kind: Kind) -> None:
+    """`AlreadyExists` for an id of a speaker that a profile has or had, and the other way round."""
+    if of_another_kind(tx, [id], kind):
+        other = Kind.PROFILE if kind is Kind.SPEAKER else Kind.SPEAKER
+        raise AlreadyExists(f"The id {id!r} is, or was, a {other.value}'s: it cannot be a {kind.value}'s too.")
 
 
 _MADE = re.compile(r"[a-z]{3}_[0-9a-f]{20}")

@@ -20,6 +20,7 @@ from speakerdb.catalog.schema import embeddings, libraries, profiles, recordings
 from speakerdb.core.names import folded
 from speakerdb.errors import InvalidInput, NotFound
 from speakerdb.reports import ProfileView
+from speakerdb.types import Kind
 
 _FETCHED = 5000
 """Rows that are held at once."""
@@ -94,9 +95,10 @@ def insert(tx: Transaction, library: str, name: str, now: int, profile_id: str |
     return made
 
 
-def restore(tx: Transaction, profile_id: str, library: str, name: str, now: int) -> None:
-    """A profile of this id, without members."""
-    row = {"id": profile_id, "library_id": library, "name": name, "members_version": now, "created_at": now}
+def restore(tx: Transaction, profile_id: str, home: str, name: str, now: int) -> None:
+    """A profile of this id, without members. `AlreadyExists` where it is a speaker's."""
+    library.refuse_of_another_kind(tx, profile_id, Kind.PROFILE)
+    row = {"id": profile_id, "library_id": home, "name": name, "members_version": now, "created_at": now}
     tx.execute(sa.insert(profiles), [row])
 
 

@@ -11,6 +11,7 @@ from speakerdb.catalog import journal, library, people, work
 from speakerdb.catalog.database import Transaction, parts
 from speakerdb.catalog.schema import speakers, turns
 from speakerdb.core.turns import turns_digest
+from speakerdb.types import Kind
 
 
 def ordinals(tx: Transaction, speaker: str) -> list[int]:
@@ -19,7 +20,9 @@ def ordinals(tx: Transaction, speaker: str) -> list[int]:
 
 
 def insert_speaker(tx: Transaction, recording: str, label: str, now: int, speaker_id: str | None = None) -> str:
-    """A new speaker without turns; its id, which is made up unless given."""
+    """A new speaker without turns; its id, which is made up unless given. `AlreadyExists` for one that is a profile's."""
+    if speaker_id is not None:
+        library.refuse_of_another_kind(tx, speaker_id, Kind.SPEAKER)
     made = speaker_id or library.new_id("spk")
     row = {"id": made, "recording_id": recording, "label": label, "speech_seconds": 0.0, "created_at": now}
     tx.execute(sa.insert(speakers), [row])

@@ -15,6 +15,7 @@ from speakerdb.catalog.people import ProfileRow
 from speakerdb.catalog.undo import Event
 from speakerdb.errors import CannotUndo, InvalidInput, NotFound
 from speakerdb.reports.people import UndoReport
+from speakerdb.types import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,8 @@ def _profile_deleted(tx: Transaction, event: Event) -> Inverse:
     assert event.entity_id is not None
     profile, home, name = event.entity_id, event.data["library"], event.data["name"]
     _free(tx, event, home, name)
+    if library.of_another_kind(tx, [profile], Kind.PROFILE):
+        raise _refused(event, f"a speaker has the id {profile} now")
 
     def effect(now: int) -> None:
         people.restore(tx, profile, home, name, now)

@@ -21,6 +21,7 @@ from speakerdb.core.commands import command
 from speakerdb.core.turns import AWAITED, END_TOLERANCE_SECONDS
 from speakerdb.errors import InvalidInput, NamesUnmapped, NeedsTurns, NotFound
 from speakerdb.reports.rediarizing import KnownSpeaker, RevertedSpeaker, RevertReport
+from speakerdb.types import Kind
 
 Names: TypeAlias = Literal["now", "then"]
 
@@ -98,10 +99,10 @@ def plan(tx: Transaction, recording_id: str, number: int | None, names: Names) -
     voices = intake.voices(tx, [recording_id])[recording_id]
     label_now = {one.id: label for label, one in voices.items()}
     current = {one.id: one for one in voices.values()}
-    elsewhere = {
-        id for id, found in library.speakers_by_id(tx, [one.id for one in then.speakers]).items()
-        if found.recording_id != recording_id
-    }  # fmt: skip
+    ids = [one.id for one in then.speakers]
+    elsewhere = library.of_another_kind(tx, ids, Kind.SPEAKER) | {
+        id for id, found in library.speakers_by_id(tx, ids).items() if found.recording_id != recording_id
+    }
     notices: list[str] = []
     speakers: list[SpeakerThen] = []
     was_id: dict[str, str] = {}
@@ -118,7 +119,7 @@ def plan(tx: Transaction, recording_id: str, number: int | None, names: Names) -
         if id in elsewhere:
             id = library.new_id("spk")
             was_id[id] = one.id
-            notices.append(f"{one.label}: its id {one.id} is another speaker's now, so it has a new one.")
+            notices.append(f"{one.label}: its id {one.id} is another's now, so it has a new one.")
         speakers.append(replace(one, id=id, name=name, profile_id=followed))
     if then.sound != (None if row.fingerprint is None else row.fingerprint.digest):
         notices.append("The recording's file is not the one that these turns were made from.")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from speakerdb.catalog import schema
 from speakerdb.core.turns import turns_digest
-from speakerdb.errors import Conflict, InvalidInput, NotFound
+from speakerdb.errors import AlreadyExists, CannotUndo, Conflict, InvalidInput, NotFound
 from speakerdb.people.splitting import Choice
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.invariants import check, complete
@@ -232,6 +232,40 @@ def test_a_profile_is_never_merged_into_itself_by_whatever_id(db: SpeakerDB) -> 
     with pytest.raises(InvalidInput, match="into itself"):
         db.merge_profiles(c, a)
     assert [p.id for p in db.profiles()] == [c]
+
+
+def test_a_profile_and_a_speaker_never_have_the_same_id(db: SpeakerDB) -> None:
+    """Vectors and documents of both are known by their ids alone: one would take the other's."""
+    report = add(db, "one", 8.0, 5.0, 7.0)
+    a, b = report.speakers["A"], report.speakers["B"]
+    db.work()
+    with pytest.raises(AlreadyExists):
+        db.people.make_profile("Ada", profile_id=a)
+    db.people.make_profile("Ada", profile_id="ada")
+    db.assign(b, "ada")
+    db.work()
+    with pytest.raises(AlreadyExists):
+        db.people.split(a, Choice("2"), speaker_id="ada")
+    db.assign(b, None)
+    db.people.delete_profile("ada")
+    with pytest.raises(AlreadyExists):  # its documents say so for a while
+        db.people.split(a, Choice("2"), speaker_id="ada")
+    db.people.split(a, Choice("2"), speaker_id="made")
+    with pytest.raises(AlreadyExists):
+        db.people.make_profile("Ada", profile_id="made")
+    db.people.make_profile("Ada", profile_id="ada")
+    db.work()
+    check(db)
+
+
+def test_a_profile_that_was_deleted_does_not_come_back_over_a_speaker(db: SpeakerDB) -> None:
+    a = add(db, "one", 8.0, 5.0, 7.0).speakers["A"]
+    db.people.make_profile("Ada", profile_id="ada")
+    db.people.delete_profile("ada")
+    event = events(db)[-1]["id"]
+    db.people.split(a, Choice("2"), speaker_id="ada")
+    with pytest.raises(CannotUndo, match="a speaker has the id"):
+        db.people.undo(event)
 
 
 def test_a_merge_remembers_who_moved_and_who_leads_there(db: SpeakerDB) -> None:

@@ -366,14 +366,16 @@ def recover(tx: Transaction, generation: str, recovered: Mapping[str, Document],
 
 
 def extract_again(tx: Transaction, generation: str, found: Sequence[Finding], now: int) -> int:
-    """Queue recordings, and let profiles be pooled again; how many. What is queued, or was given up, stays as it is."""
+    """Queue recordings, and let profiles be pooled again; how many. What is queued, or was given up, stays as it is; and what
+    waits for its turns, which are not those of the sound that it has now."""
     persons = [one.id for one in found if one.kind is Kind.PROFILE]
     people.mark_dirty(tx, persons, now)
     ids = [one.id for one in found if one.kind is Kind.SPEAKER]
     wanted: set[str] = set()
+    heard = sa.select(recordings.c.id).where(recordings.c.turns_digest != AWAITED)
     for part in parts(ids):
-        wanted.update(tx.scalars(sa.select(speakers.c.recording_id).where(speakers.c.id.in_(part))))
-        wanted.update(tx.scalars(sa.select(recordings.c.id).where(recordings.c.id.in_(part))))
+        of_speakers = sa.select(speakers.c.recording_id).where(speakers.c.id.in_(part))
+        wanted.update(tx.scalars(heard.where(recordings.c.id.in_(part) | recordings.c.id.in_(of_speakers))))
     queued = 0
     for part in parts(sorted(wanted)):
         open_items = sa.select(work_items.c.recording_id).where(

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from audio_files import write
 
-from speakerdb.catalog import activity, library
+from speakerdb.catalog import activity, library, schema
 from speakerdb.core.turns import AWAITED
 from speakerdb.errors import DiarizationFailed, NeedsTurns
 from speakerdb.people.splitting import Choice
@@ -57,6 +58,18 @@ def test_a_repair_does_not_queue_what_waits_for_its_turns(db: SpeakerDB, tmp_pat
     db.repairer.walk()
     db.work()
     assert lanes(db) == {"diarize": "failed"}
+    assert "embedded" not in {speaker.generations["v3"] for speaker in db.speakers(recording="r")}
+
+
+def test_nor_for_a_vector_that_is_damaged_in_the_database(db: SpeakerDB, tmp_path: Path) -> None:
+    other_sound(db, tmp_path, extracted=True)
+    before = lanes(db)
+    with db.catalog.job() as tx:
+        tx.execute(sa.update(schema.embeddings).values(vector=bytes(8)))
+        tx.execute(sa.update(schema.projections).values(version=1, indexed_version=1))  # nor does the index prove it
+    db.repairer.run(vectors=True)
+    assert lanes(db) == before
+    db.work()
     assert "embedded" not in {speaker.generations["v3"] for speaker in db.speakers(recording="r")}
 
 

@@ -30,7 +30,7 @@ from speakerdb.api.route import Routes
 from speakerdb.catalog.choosing import Part as First
 from speakerdb.catalog.journal import actor
 from speakerdb.core.texts import MAX_ID_LENGTH
-from speakerdb.errors import NotConfirmed, NotFound
+from speakerdb.errors import MigrationActive, NotConfirmed, NotFound
 from speakerdb.reports import GateReport, MigrationView, Preflight, SwapReport
 from speakerdb.reports.access import Role
 from speakerdb.reports.recordings import MigrationSummary
@@ -151,12 +151,21 @@ async def start_migration(
     """Make a pre-flight, and start where it passes. To a target that is being moved to already: what runs (200)."""
     known_generation(db, given.to)
 
+    def running() -> MigrationView | None:
+        found = db.migration()
+        return found if found is not None and (found.target, found.state) == (given.to, "running") else None
+
     def run() -> tuple[MigrationView, bool]:
-        running = db.migration()
-        if running is not None and (running.target, running.state) == (given.to, "running"):
-            return running, False
-        with because(given.why):
-            return db.start_migration(given.to, force=given.force, rediarize=given.rediarize), True
+        if (found := running()) is not None:
+            return found, False
+        try:
+            with because(given.why):
+                return db.start_migration(given.to, force=given.force, rediarize=given.rediarize), True
+        except MigrationActive:
+            # A pre-flight takes minutes: another one who asked for the same may have been faster.
+            if (found := running()) is None:
+                raise
+            return found, False
 
     asked = (given.to, given.force, given.rediarize)
     found = await at_length(request, "migrate start", asked, run, wait=wait, operation_id=operation)

@@ -176,7 +176,7 @@ def chosen(
     limit: int | None = None,
 ) -> list[QuarantineView]:
     """What is in quarantine, by what is given; the oldest first."""
-    query = sa.select(quarantine).order_by(quarantine.c.first_at, quarantine.c.entity_id)
+    query = sa.select(quarantine).order_by(quarantine.c.first_at, quarantine.c.entity_id, quarantine.c.generation)
     query = query.where(*_conditions(generation, code, ids))
     return [_entry(row) for row in tx.execute(query.limit(limit))]
 

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from api_kit import TURNS, Api, tokens
 from starlette.testclient import WebSocketDenialResponse
 
 from speakerdb.api import following
+from speakerdb.catalog import schema
 from speakerdb.errors import MediaMissing
 from speakerdb.extraction.extract import Extracted, Task
 from speakerdb.reports.access import Role
@@ -33,6 +35,24 @@ def filled(api: Api) -> Api:
 
 def do(api: Api, verb: str, **body: Any) -> Any:
     return api.ok("POST", f"{CURRENT}/{verb}", json=body)
+
+
+def test_of_two_who_start_the_same_at_once_both_are_told_what_runs(
+    filled: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = filled
+    plain = api.db.migrator.preflight
+
+    def slow(target: str, **given: Any) -> Any:
+        checked = plain(target, **given)
+        monkeypatch.setattr(api.db.migrator, "preflight", plain)
+        api.db.start_migration("v4")  # another one was faster
+        return checked
+
+    monkeypatch.setattr(api.db.migrator, "preflight", slow)
+    told = api.client.post("/v1/migrations", json={"to": "v4"})
+    assert (told.status_code, told.json()["state"]) == (200, "running")
+    assert len(api.events("migration-started")) == 1
 
 
 def test_there_and_back_and_there_for_good(filled: Api) -> None:
@@ -298,3 +318,17 @@ def test_media_are_checked_moved_and_accepted(filled: Api) -> None:
         "tidied",
         "a better copy",
     }
+
+
+def test_quarantine_comes_in_pages_that_hold_everything_once(filled: Api) -> None:
+    api = filled
+    api.ok("POST", "/v1/migrations", json={"to": "v4"})
+    row = {
+        "entity_id": "one", "difference": "stale", "code": "items-rejected", "message": "x", "attempts": 1, "first_at": 1,
+        "last_at": 1, "next_at": 1,
+    }  # fmt: skip
+    with api.db.catalog.job() as tx:
+        tx.execute(sa.insert(schema.quarantine), [row | {"generation": name} for name in ("v4", "v3")])
+    first = api.ok("GET", "/v1/repairs/quarantine", params={"limit": 1})
+    second = api.ok("GET", "/v1/repairs/quarantine", params={"limit": 1, "cursor": first["next"]})
+    assert [each["generation"] for each in first["items"] + second["items"]] == ["v3", "v4"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from speakerdb.catalog import intake, journal, library, listing, people, schema, vectors, versions
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.conditions import only_if
 from speakerdb.catalog.database import Transaction
+from speakerdb.catalog.library import RecordingRow
 from speakerdb.catalog.listing import Place
 from speakerdb.core.turns import AWAITED, turns_given
 from speakerdb.diarizers.asked import NOTHING_ASKED, Asked
@@ -158,8 +160,11 @@ class Ingest:
             assert row is not None
             home = library.library_name(tx, row.library_id)
             version = versions.of_recording(tx, found)
+            only_dated = turns is None and path is None
             if turns is None and row.turns_digest != AWAITED:
                 turns = [Turn(t.start, t.end, t.speaker) for t in listing.turns_of(tx, found, -1, None)]
+        if only_dated:
+            return self._date(row, version, recorded_at)  # its file may be away, or be another one that nobody accepted
         file = path or (None if row.path is None else Path(row.path))
         if file is None:
             raise InvalidInput(
@@ -171,6 +176,18 @@ class Ingest:
         with only_if(_still(found, version)), self._catalog.change() as tx:
             PartWriter(tx, self._who, self._catalog.now(), single=True).write(ready)
             return self._details(tx, found)
+
+    def _date(self, row: RecordingRow, version: str, recorded_at: int | None) -> RecordingDetails:
+        """Say when a recording was made; everything else stays as it is."""
+        with only_if(_still(row.id, version)), self._catalog.change() as tx:
+            if recorded_at not in (None, row.recorded_at):
+                now = self._catalog.now()
+                library.update_recording(tx, replace(row, recorded_at=recorded_at), now)
+                turns = self._details(tx, row.id).turns
+                journal.record(
+                    tx, "recording-changed", self._who, now, entity_id=row.id, turns=turns, recorded_at=recorded_at
+                )
+            return self._details(tx, row.id)
 
     def recording(self, given: str) -> RecordingDetails:
         """One recording, by id or the beginning of one."""

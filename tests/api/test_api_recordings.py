@@ -132,7 +132,7 @@ def test_a_recording_gets_another_file_and_a_date(api: Api) -> None:
     api.refused("PATCH", where, 422, "invalid-input", json={})
     api.refused("PATCH", "/v1/recordings/nobody", 404, "not-found", json={"recorded_at": 1})
     api.add("memory")
-    api.refused("PATCH", "/v1/recordings/memory", 422, "invalid-input", json={"recorded_at": 1})
+    api.refused("PATCH", "/v1/recordings/memory", 422, "invalid-input", json={"turns": TURNS})
 
 
 def test_of_two_who_change_what_they_read_one_wins(api: Api) -> None:
@@ -253,3 +253,17 @@ def test_a_creation_that_asks_the_diarizer_for_something_else_is_another_one(api
     assert api.client.post("/v1/recordings", json=body | {"why": "again"}).status_code == 200
     for other in ({"num_speakers": 3}, {}, {"num_speakers": 2, "channels": "as-speakers"}):
         api.refused("POST", "/v1/recordings", 409, "already-exists", json=body | {"diarize": other})
+
+
+def test_a_date_is_given_without_looking_at_the_file(api: Api) -> None:
+    file = api.file("talk")
+    made = api.ok("POST", "/v1/recordings", json=given(file, id="talk"))
+    api.db.work()
+    file.write_bytes(api.file("other", (3, 4)).read_bytes())  # nobody has accepted that yet
+    told = api.ok("PATCH", "/v1/recordings/talk", json={"recorded_at": 7, "why": "from the label"})
+    assert (told["recorded_at"], told["content_version"]) == (7, made["content_version"])
+    assert api.ok("POST", "/v1/media/check", json={})["report"]["states"] == {"changed": 1}
+    file.unlink()
+    assert api.ok("PATCH", "/v1/recordings/talk", json={"recorded_at": 8})["recorded_at"] == 8
+    (first, second) = api.events("recording-changed")
+    assert (first["data"]["recorded_at"], first["why"], second["data"]["recorded_at"]) == (7, "from the label", 8)

@@ -12,9 +12,10 @@ from speakerdb.catalog.conditions import only_if
 from speakerdb.catalog.database import Transaction
 from speakerdb.catalog.library import RecordingRow
 from speakerdb.catalog.listing import Place
+from speakerdb.core.commands import command
 from speakerdb.core.turns import AWAITED, turns_given
 from speakerdb.diarizers.asked import NOTHING_ASKED, Asked
-from speakerdb.errors import AlreadyExists, InvalidInput, VersionConflict
+from speakerdb.errors import AlreadyExists, InvalidInput, MediaChanged, VersionConflict
 from speakerdb.ingest.bulk import Bulk, RefusedFile
 from speakerdb.ingest.entries import Given, Ready, Refused
 from speakerdb.ingest.looking import Looking
@@ -152,7 +153,8 @@ class Ingest:
     ) -> RecordingDetails:
         """Give a recording other turns, another file, or the time it was made; what is None stays as it is.
 
-        `VersionConflict` where somebody changed it meanwhile. Raises what `add` raises.
+        `VersionConflict` where somebody changed it meanwhile; `MediaChanged` where its file is another one by now and is not
+        given. Raises what `add` raises.
         """
         with self._catalog.read() as tx:
             found = library.resolve_id(tx, schema.recordings, given, "recording")
@@ -173,6 +175,12 @@ class Ingest:
             )
         entry = Given(file, _given(turns), found, home, recorded_at=recorded_at)
         ready = self._look(entry, opener)
+        if path is None and row.fingerprint is not None and ready.fingerprint != row.fingerprint:
+            # The turns were found in the sound that was there, as far as anybody has said.
+            raise MediaChanged(
+                f"The file of the recording {found!r} is another one than when it was added; nothing was written.",
+                hint=f"Give the file together with its turns. If those of before fit: `{command('media accept', found)}`.",
+            )
         with only_if(_still(found, version)), self._catalog.change() as tx:
             PartWriter(tx, self._who, self._catalog.now(), single=True).write(ready)
             return self._details(tx, found)

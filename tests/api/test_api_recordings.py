@@ -267,3 +267,13 @@ def test_a_date_is_given_without_looking_at_the_file(api: Api) -> None:
     assert api.ok("PATCH", "/v1/recordings/talk", json={"recorded_at": 8})["recorded_at"] == 8
     (first, second) = api.events("recording-changed")
     assert (first["data"]["recorded_at"], first["why"], second["data"]["recorded_at"]) == (7, "from the label", 8)
+
+
+def test_turns_alone_do_not_accept_another_file(api: Api) -> None:
+    file = api.file("talk")
+    api.ok("POST", "/v1/recordings", json=given(file, id="talk"))
+    file.write_bytes(api.file("other", (3, 4)).read_bytes())
+    turns = {"turns": [TURNS[0], TURNS[1] | {"end": 3.5}]}
+    api.refused("PUT", "/v1/recordings/talk/turns", 422, "media-changed", json=turns)
+    assert api.ok("GET", "/v1/recordings/talk")["content_version"] == 1
+    assert api.ok("PATCH", "/v1/recordings/talk", json=turns | {"path": str(file)})["content_version"] == 2

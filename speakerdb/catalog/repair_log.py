@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from speakerdb.catalog.database import Row, Transaction, can_hold, cleaned, held, parts, replacing
-from speakerdb.catalog.schema import quarantine, repair_cursors, repair_runs
+from speakerdb.catalog.schema import projections, quarantine, repair_cursors, repair_runs
 from speakerdb.core.drift import delay
 from speakerdb.reports.repairing import QuarantineView, RunKind, RunState, RunView
 
@@ -150,11 +150,18 @@ def take_out(tx: Transaction, generation: str, ids: Collection[str]) -> None:
 
 def standing(tx: Transaction, generation: str, ids: Sequence[str], now: int) -> dict[str, bool]:
     """Those of them that are in quarantine, and whether they are to be tried again now. One that was tried in the future is:
-    the clock was moved back since."""
-    query = sa.select(quarantine.c.entity_id, quarantine.c.last_at, quarantine.c.next_at, quarantine.c.waived_why)
+    the clock was moved back since. So is one that a person has waived and that was removed since: nobody said of it that it
+    may stay."""
+    removed = sa.select(projections.c.entity_id).where(
+        projections.c.generation == generation,
+        projections.c.entity_id == quarantine.c.entity_id,
+        projections.c.deleted,
+    )
+    waived = sa.and_(quarantine.c.waived_why.is_not(None), ~removed.exists()).label("waived")
+    query = sa.select(quarantine.c.entity_id, quarantine.c.last_at, quarantine.c.next_at, waived)
     query = query.where(quarantine.c.generation == generation)
     return {
-        row.entity_id: (row.next_at <= now or row.last_at > now) and row.waived_why is None
+        row.entity_id: (row.next_at <= now or row.last_at > now) and not row.waived
         for part in parts([id for id in ids if can_hold(id)])
         for row in tx.execute(query.where(quarantine.c.entity_id.in_(part)))
     }

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import repair_kit as kit
 from repair_kit import DAY, Damaged, done
 
 from speakerdb.core.drift import LONGEST_DELAY, delay
@@ -112,6 +113,26 @@ def test_a_person_retries_and_waives(library: Damaged) -> None:
     assert repairer.quarantine() == []
     kinds = [event["kind"] for event in library.db.events(limit=8)]
     assert {"quarantined", "quarantine-waived", "quarantine-retried", "repair-done"} <= set(kinds)
+
+
+def test_what_was_waived_and_then_removed_does_not_stay_in_the_index(library: Damaged) -> None:
+    """The index refuses its tombstone, too, as a cluster that is full does; then there is room."""
+    voice = library.documents()[0]
+    library.damage(kit.aged)
+    stubborn = Stubborn(library, voice.id)
+    repairer = library.db.repairer
+    repairer.check()
+    repairer.waive_quarantined(why="it may stay as it is", ids=[voice.id])
+    assert voice.recording_id is not None
+    library.db.remove(voice.recording_id)
+    library.db.work()
+    assert not library.index.fetch(library.concrete(), [voice.id])[voice.id].deleted
+    stubborn.on = False
+    library.world.jump(DAY)
+    repairer.check()
+    assert library.index.fetch(library.concrete(), [voice.id])[voice.id].deleted
+    assert repairer.quarantine() == []
+    library.mended()
 
 
 def test_what_came_right_by_itself_leaves_the_quarantine(library: Damaged) -> None:

@@ -301,15 +301,19 @@ class Gauges(Collector):
         )
 
     def _of_documents(self, tx: Transaction, live: Sequence[str], now: int) -> Iterator[Metric]:
-        lags = gauges.lags(tx)
+        found = gauges.lags(tx)
+        lags = {name: found.get(name, gauges.Lag()) for name in live}
         away = [one for one in gauges.quarantined(tx) if one.generation in live]
-        rows = [((name,), lags.get(name, gauges.Lag()).rows) for name in live]
+        rows = [((name,), lag.rows) for name, lag in lags.items()]
         yield _gauge("speakerdb_lag_documents", "Documents that wait to be written.", rows, ["generation"])
-        rejected = [((name,), lags.get(name, gauges.Lag()).rejected) for name in live]
-        yield _gauge("speakerdb_rejected_documents", "Of them, those that the index refuses.", rejected, ["generation"])
+        rejected = [((name,), lag.rejected - lag.waived) for name, lag in lags.items()]
+        yield _gauge(
+            "speakerdb_rejected_documents", "Of them, those that the index refuses, without those that were waived.",
+            rejected, ["generation"],
+        )  # fmt: skip
         ages = []
-        for name in live:
-            oldest = [lags[name].oldest] if name in lags else []
+        for name, lag in lags.items():
+            oldest = [lag.oldest]
             oldest += [one.oldest for one in away if one.generation == name]
             begun = min((instant for instant in oldest if instant is not None), default=now)
             ages.append(((name,), max(0.0, (now - begun) / 1e6)))

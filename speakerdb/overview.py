@@ -314,7 +314,7 @@ class Overview:
     ) -> GenerationFacts:
         generation = self._generations[name]
         index = generation.index_name if layout is None else layout.current(generation)
-        refused, why = activity.rejected(tx, name)
+        refused, waived, why = activity.rejected(tx, name)
         return GenerationFacts(
             name=name,
             index=index,
@@ -325,6 +325,7 @@ class Overview:
             dirty_profiles=people.dirty_count(tx, name),
             documents_waiting=progress.documents_waiting,
             rejected=refused,
+            waived=waived,
             rejection=why,
             misled=None if layout is None else layout.misled(generation),
             model_fault=fault,

@@ -15,6 +15,7 @@ from speakerdb.catalog import leases
 from speakerdb.catalog.catalog import Catalog
 from speakerdb.catalog.database import Row, Transaction
 from speakerdb.catalog.leases import LeaseRow
+from speakerdb.catalog.repair_log import WAIVED
 from speakerdb.catalog.schema import (
     fences,
     generations,
@@ -153,16 +154,19 @@ def failures(tx: Transaction, generation: str | None = None, limit: int = 20) ->
     return tuple(ItemError(*row) for row in tx.execute(query.order_by(work_items.c.id).limit(limit)))
 
 
-def rejected(tx: Transaction, generation: str) -> tuple[int, str | None]:
-    """How many documents the index refused as they are now, and why it refused one of them."""
-    query = sa.select(sa.func.count(), sa.func.min(projections.c.rejection)).where(
+def rejected(tx: Transaction, generation: str) -> tuple[int, int, str | None]:
+    """How many documents the index refused as they are now; how many of them a person has waived; and why it refused one of
+    the others."""
+    waived = sa.func.coalesce(sa.func.sum(sa.case((WAIVED, 1), else_=0)), 0)
+    why = sa.func.min(sa.case((~WAIVED, projections.c.rejection)))
+    query = sa.select(sa.func.count(), waived, why).where(
         projections.c.generation == generation,
         # Refused means not acknowledged, so the partial index of what waits holds it.
         projections.c.version > projections.c.indexed_version,
         projections.c.rejected_version == projections.c.version,
     )
     row = tx.execute(query).one()
-    return row[0], row[1]
+    return row[0], int(row[1]), row[2]
 
 
 def fence_until(tx: Transaction, now: int) -> int | None:

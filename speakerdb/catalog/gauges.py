@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from speakerdb.catalog.database import Transaction
+from speakerdb.catalog.repair_log import WAIVED
 from speakerdb.catalog.schema import projections, quarantine, repair_runs, work_items
 from speakerdb.catalog.work import LANE
 
@@ -22,25 +23,29 @@ class Lag:
 
     rows: int = 0
     oldest: int | None = None
-    """The lowest version that waits, which is when it was asked for."""
+    """The lowest version that waits, which is when it was asked for; without those that a person has waived."""
     rejected: int = 0
     """How many of them the index refuses as they are."""
+    waived: int = 0
+    """How many of those may stay so on a person's word."""
 
 
 def lags(tx: Transaction) -> dict[str, Lag]:
     """The lag by generation; those without one are left out. Walks no more rows than wait."""
     refused = projections.c.rejected_version == projections.c.version
+    waived = refused & WAIVED
     query = (
         sa.select(
             projections.c.generation,
             sa.func.count(),
-            sa.func.min(projections.c.version),
+            sa.func.min(sa.case((sa.or_(projections.c.rejected_version.is_(None), ~waived), projections.c.version))),
             sa.func.sum(sa.case((refused, 1), else_=0)),
+            sa.func.sum(sa.case((waived, 1), else_=0)),
         )
         .where(projections.c.version > projections.c.indexed_version)
         .group_by(projections.c.generation)
     )
-    return {row[0]: Lag(int(row[1]), int(row[2]), int(row[3])) for row in tx.execute(query)}
+    return {row[0]: Lag(int(row[1]), row[2], int(row[3]), int(row[4])) for row in tx.execute(query)}
 
 
 def items_by_state(tx: Transaction) -> list[tuple[str, str, int]]:

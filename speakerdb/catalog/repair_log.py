@@ -167,6 +167,19 @@ def standing(tx: Transaction, generation: str, ids: Sequence[str], now: int) -> 
     }
 
 
+WAIVED: sa.ColumnElement[bool] = sa.and_(
+    sa.select(quarantine.c.entity_id)
+    .where(
+        quarantine.c.generation == projections.c.generation,
+        quarantine.c.entity_id == projections.c.entity_id,
+        quarantine.c.waived_why.is_not(None),
+    )
+    .exists(),
+    projections.c.deleted.is_(False),
+)
+"""Of a row: whether a person has said that its document may stay as it is."""
+
+
 def entries(tx: Transaction, generation: str, limit: int) -> list[QuarantineView]:
     """What is in quarantine in a generation: what is due first, and what a person has waived last."""
     query = sa.select(quarantine).where(quarantine.c.generation == generation)

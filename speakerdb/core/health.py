@@ -53,6 +53,8 @@ class GenerationFacts:
     errors: tuple[ErrorGroup, ...]
     misled: str | None = None
     """What is wrong with its aliases."""
+    waived: int = 0
+    """Of the documents that its index refuses, those that may stay so on a person's word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,11 +287,11 @@ def _of_generation(facts: Facts, one: GenerationFacts) -> Iterator[Problem]:
         yield Problem(
             "index-missing", "error", f"The index {one.index} of {one.name} is missing.", rebuild, generation=one.name
         )
-    if one.rejected:
+    if refused := one.rejected - one.waived:
         yield Problem(
             "items-rejected", "error",
-            f"The index of {one.name} refused {_count(one.rejected, 'document')}: {one.rejection or 'no reason given'}.",
-            rebuild, one.rejected, one.name,
+            f"The index of {one.name} refused {_count(refused, 'document')}: {one.rejection or 'no reason given'}.",
+            rebuild, refused, one.name,
         )  # fmt: skip
     yield from _of_errors(one, f"failed in {one.name}")
     if facts.work is not None and facts.work.held:

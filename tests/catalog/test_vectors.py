@@ -119,7 +119,7 @@ def test_a_rejected_document_is_not_sent_again_until_it_changes(catalog: Catalog
     assert waiting(catalog) == []
     with catalog.read() as tx:
         assert vectors.waiting_count(tx, "v3") == 1
-        assert activity.rejected(tx, "v3") == (1, "wrong dimension")
+        assert activity.rejected(tx, "v3") == (1, 0, "wrong dimension")
         (row,) = activity.projections_of(tx, [speaker], "v3")
         assert row.rejection == "wrong dimension"
     embed(catalog, speaker, text="mended")

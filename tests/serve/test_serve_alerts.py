@@ -288,6 +288,22 @@ def test_a_generation_that_was_retired_sets_off_nothing(library: Library, troubl
     assert library.firing() == set()
 
 
+def test_what_a_person_has_waived_sets_off_nothing(library: Library) -> None:
+    library.scrape()
+    library.db.assign(library.db.speakers()[0].id, library.db.create_profile("Ada").id)
+    with library.db.catalog.job() as tx:
+        waiting = vectors.waiting_documents(tx, "v3", 10)
+        vectors.reject(tx, "v3", [(each.id, each.version, "too large") for each in waiting])
+    library.work()
+    library.wait(1000)
+    check(library)
+    library.scrape()
+    assert library.firing() >= {"SpeakerdbIndexBehind", "SpeakerdbDocumentsRefused", "SpeakerdbQuarantine"}
+    assert library.db.repairer.waive_quarantined(why="it may stay so") == 1
+    library.scrape()
+    assert library.firing() == set()
+
+
 @pytest.mark.parametrize("alert", RULES)
 def test_a_trouble_sets_off_its_alert(make: Callable[..., Library], alert: str) -> None:
     library = make(disk_floor_mb=10**9) if alert == "SpeakerdbDiskLow" else make()

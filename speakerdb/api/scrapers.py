@@ -87,11 +87,13 @@ class Remembered:
 
         def run() -> None:
             try:
-                told.set_result(ask())
+                answer = ask()
             except Exception as error:  # noqa: BLE001  raised where it is waited for
-                told.set_exception(error)
-            finally:
                 self._asking.release()
+                told.set_exception(error)
+            else:
+                self._asking.release()  # before it is told: who hears it may ask again
+                told.set_result(answer)
 
         threading.Thread(target=run, name="speakerdb-scraper", daemon=True).start()
         try:

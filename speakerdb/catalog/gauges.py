@@ -33,12 +33,14 @@ class Lag:
 def lags(tx: Transaction) -> dict[str, Lag]:
     """The lag by generation; those without one are left out. Walks no more rows than wait."""
     refused = projections.c.rejected_version == projections.c.version
-    waived = refused & WAIVED
+    waived = sa.and_(
+        projections.c.rejected_version.is_not(None), refused, WAIVED
+    )  # in this order: few rows are refused
     query = (
         sa.select(
             projections.c.generation,
             sa.func.count(),
-            sa.func.min(sa.case((sa.or_(projections.c.rejected_version.is_(None), ~waived), projections.c.version))),
+            sa.func.min(sa.case((~waived, projections.c.version))),
             sa.func.sum(sa.case((refused, 1), else_=0)),
             sa.func.sum(sa.case((waived, 1), else_=0)),
         )

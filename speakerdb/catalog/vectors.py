@@ -29,7 +29,7 @@ from speakerdb.catalog.schema import (
 from speakerdb.core.digests import bucket_of
 from speakerdb.core.pooling import content_hash
 from speakerdb.core.turns import AWAITED
-from speakerdb.types import Document, Embedding, Kind, Unembeddable
+from speakerdb.types import Document, Embedding, FloatArray, Kind, Unembeddable
 
 _KINDS = {kind.value: kind for kind in Kind}
 _version = projections.c.version
@@ -433,9 +433,15 @@ def document_of(row: Any) -> Document:
         alive, recording, profile = alive and person is not None, None, id
     if not alive:
         return tombstone(id, version, kind, home)
-    vector = np.frombuffer(blob, dtype="<f4")
+    vector = _stored(blob)
     hashed = content_hash(vector, kind_value, home, recording, profile)
     return Document(id, version, hashed, kind, home, recording, profile, vector)
+
+
+def _stored(blob: bytes) -> FloatArray:
+    """A vector as it was stored. Bytes that were harmed and are no numbers any more are a vector of none, which every index
+    refuses and says so: one row of a million must not stop the others."""
+    return np.frombuffer(blob if len(blob) % 4 == 0 else b"", dtype="<f4")
 
 
 def tombstone(id: str, version: int, kind: Kind, home: str) -> Document:
@@ -448,8 +454,7 @@ def _embedding_row(row: Row) -> EmbeddingRow:
     if row.vector is None:
         result = Unembeddable(row.reason, row.seconds)
     else:
-        vector = np.frombuffer(row.vector, dtype="<f4")
-        result = Embedding(vector, row.seconds, row.segments, row.resultant, row.agreement)
+        result = Embedding(_stored(row.vector), row.seconds, row.segments, row.resultant, row.agreement)
     return EmbeddingRow(row.entity_id, Kind(row.kind), result, row.recipe, row.content_version)
 
 

@@ -30,14 +30,15 @@ class Frozen:
             return read()
 
         monkeypatch.setattr(api.db.catalog, "read", watched)
-        monkeypatch.setattr(metrics, "PATIENCE_SECONDS", 0.05)
 
     def freeze(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(scrapers, "PATIENCE_SECONDS", 0.05)
+        for each in (scrapers, metrics):
+            monkeypatch.setattr(each, "PATIENCE_SECONDS", 0.05)
         self._thawed.clear()
 
     def thaw(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(scrapers, "PATIENCE_SECONDS", 60.0)
+        for each in (scrapers, metrics):
+            monkeypatch.setattr(each, "PATIENCE_SECONDS", 60.0)
         self._thawed.set()
 
 

@@ -39,6 +39,18 @@ def test_a_lost_vector_comes_back_from_the_index(make: Callable[..., Damaged], b
     library.mended()
 
 
+@pytest.mark.parametrize("harmed", [7, 8, 0], ids=["no-numbers", "too-few", "none"])
+def test_a_row_whose_vector_was_harmed_stops_no_other(library: Damaged, harmed: int) -> None:
+    """Where the document is to be written anew, too: it is refused, and the others are written."""
+    lost, *others = library.documents()
+    library.sql("UPDATE embeddings SET vector = ? WHERE entity_id = ?", bytes(harmed), lost.id)
+    library.sql("UPDATE projections SET version = version + 1 WHERE entity_id IS NOT NULL")
+    library.db.work()
+    held = library.index.fetch(library.concrete(), [each.id for each in others])
+    assert all(held[each.id].version == each.version + 1 for each in others)
+    assert library.plan().found == {"rejected": 1}
+
+
 @pytest.mark.parametrize(
     "damage", [kit.other_vector, kit.other_hash, kit.ahead, lambda documents: documents[1:]],
     ids=["another vector", "another hash", "another version", "gone"],

@@ -160,6 +160,8 @@ def _profile_created(tx: Transaction, event: Event) -> Inverse:
 def _profile_deleted(tx: Transaction, event: Event) -> Inverse:
     assert event.entity_id is not None
     profile, home, name = event.entity_id, event.data["library"], event.data["name"]
+    if people.find(tx, profile) is not None:
+        raise _refused(event, f"another profile was made with the id {profile} since")
     _free(tx, event, home, name)
     if library.of_another_kind(tx, [profile], Kind.PROFILE):
         raise _refused(event, f"a speaker has the id {profile} now")

@@ -216,6 +216,18 @@ def test_a_profile_that_is_used_stays(db: SpeakerDB) -> None:
     assert "Ada B." in refused(db, event=event)
 
 
+def test_a_profile_whose_id_is_anothers_now_stays_deleted(db: SpeakerDB) -> None:
+    db.people.make_profile("Ada", profile_id="one")
+    db.people.delete_profile("one")
+    deleted = events(db)[-1]["id"]
+    db.people.make_profile("Eve", profile_id="one")
+    before = state(db)
+    for dry_run in (True, False):
+        with pytest.raises(CannotUndo, match="another profile was made with the id one since"):
+            db.people.undo(deleted, dry_run=dry_run)
+    assert state(db) == before
+
+
 def test_a_merge_whose_speakers_were_moved_again_stays(db: SpeakerDB) -> None:
     ids = [add(db, f"r{n}").speakers["A"] for n in range(3)]
     ada, eve, zoe = (db.create_profile(name).id for name in ("Ada", "Eve", "Zoe"))

@@ -260,7 +260,8 @@ class Matcher:
     def _answer(self, queries: Sequence[_Query], scope: Scope) -> list[MatchResult]:
         """Search each index once for all queries that go there, then keep what SQL says lives.
 
-        Where too many hits fall away (the query itself, its recording, voices that are gone), it looks deeper.
+        Where too many hits fall away (the query itself, its recording, voices that are gone), it looks deeper; so it does
+        where all are of one person: whether another one is near decides, however few answers are wanted.
         """
         homes = None
         if scope.library is not None:
@@ -279,14 +280,15 @@ class Matcher:
                     known = _alive(tx, queries[chosen[0]].generation, scope.kind, {h.id for each in hits for h in each})
                 for number, each in zip(chosen, hits, strict=True):
                     kept = _kept(queries[number], each, known, scope)
-                    if len(kept) == scope.k or len(each) < depth or depth >= DEEPEST:
-                        results[number] = _result(queries[number], kept, scope.kind)
+                    if _enough(queries[number], kept, scope.k) or len(each) < depth or depth >= DEEPEST:
+                        results[number] = _result(queries[number], kept, scope)
             open_queries = [n for n in open_queries if n not in results]
             depth = max(scope.k, min(4 * depth, DEEPEST))
         return [results[n] for n in range(len(queries))]
 
 
 _Known = Mapping[str, tuple[SpeakerRow | ProfileRow, float]]
+_Kept = tuple[Hit, SpeakerRow | ProfileRow, float]
 
 
 def _alive(tx: Transaction, generation: Generation, kind: Kind, ids: set[str]) -> _Known:
@@ -303,14 +305,10 @@ def _speakers(tx: Transaction, given: Sequence[str]) -> list[SpeakerRow]:
     return [rows[each] if each in rows else find_speaker(tx, each) for each in given]
 
 
-def _kept(
-    query: _Query, hits: Sequence[Hit], known: _Known, scope: Scope
-) -> list[tuple[Hit, SpeakerRow | ProfileRow, float]]:
-    """The best hits that may be answers, at most k."""
-    kept: list[tuple[Hit, SpeakerRow | ProfileRow, float]] = []
+def _kept(query: _Query, hits: Sequence[Hit], known: _Known, scope: Scope) -> list[_Kept]:
+    """The hits that may be answers, best first."""
+    kept: list[_Kept] = []
     for hit in hits:
-        if len(kept) == scope.k:
-            break
         if hit.id not in known or hit.id in query.itself:
             continue
         row, seconds = known[hit.id]
@@ -320,14 +318,25 @@ def _kept(
     return kept
 
 
-def _result(query: _Query, kept: Sequence[tuple[Hit, SpeakerRow | ProfileRow, float]], kind: Kind) -> MatchResult:
-    candidates = [
-        Candidate((row.profile_id if isinstance(row, SpeakerRow) else None) or hit.id, hit.score, seconds)
-        for hit, row, seconds in kept
-    ]
+def _enough(query: _Query, kept: Sequence[_Kept], k: int) -> bool:
+    """Whether there are k answers, and another person among the hits, or none who could still be within the margin."""
+    if len(kept) < k:
+        return False
+    first, *others = map(_candidate, kept)
+    far = first.score - kept[-1][0].score >= query.generation.operating_point.margin
+    return far or any(other.person != first.person for other in others)
+
+
+def _candidate(kept: _Kept) -> Candidate:
+    hit, row, seconds = kept
+    return Candidate((row.profile_id if isinstance(row, SpeakerRow) else None) or hit.id, hit.score, seconds)
+
+
+def _result(query: _Query, kept: Sequence[_Kept], scope: Scope) -> MatchResult:
+    """The k best of what was kept, and a decision by all of it."""
     generation = query.generation
     decision = decide(
-        candidates,
+        [_candidate(each) for each in kept],
         generation.operating_point,
         query_seconds=query.seconds,
         confident_seconds=generation.recipe.confident_seconds,
@@ -341,7 +350,7 @@ def _result(query: _Query, kept: Sequence[tuple[Hit, SpeakerRow | ProfileRow, fl
         reason=decision.reason,
         margin=decision.margin,
         speech_seconds=query.seconds,
-        matches=tuple(_match(rank, kind, *each) for rank, each in enumerate(kept, start=1)),
+        matches=tuple(_match(rank, scope.kind, *each) for rank, each in enumerate(kept[: scope.k], start=1)),
     )
 
 

@@ -62,7 +62,13 @@ def undone_by(tx: Transaction, event_id: int) -> int | None:
 
 
 def split_that_made(tx: Transaction, source: str, made: str) -> list[Any] | None:
-    """What the split of a speaker was asked for that made another one; None where none did."""
-    query = sa.select(events.c.data).where(events.c.entity_id == source, events.c.kind == "speaker-split")
-    told = (json.loads(data) for data in tx.scalars(query))
-    return next((data.get("asked") for data in told if data["new"] == made), None)
+    """What the split of a speaker was asked for that made another one; None where none did, or it was taken back.
+
+    The newest decides: an id of the caller's may be given again after that.
+    """
+    query = sa.select(events.c.id, events.c.data).where(events.c.entity_id == source, events.c.kind == "speaker-split")
+    for row in tx.execute(query.order_by(events.c.id.desc())).all():
+        told: dict[str, Any] = json.loads(row.data)
+        if told["new"] == made:
+            return told.get("asked") if undone_by(tx, row.id) is None else None
+    return None

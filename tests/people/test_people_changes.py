@@ -268,6 +268,21 @@ def test_a_profile_that_was_deleted_does_not_come_back_over_a_speaker(db: Speake
         db.people.undo(event)
 
 
+def test_an_id_that_is_given_again_after_an_undo_belongs_to_the_newer_split(db: SpeakerDB) -> None:
+    first, second = add(db, "one", 8.0, 5.0, 7.0, 6.0, 9.0, labels="AB").speakers.values()
+    db.people.split(first, Choice("1"), speaker_id="mine")
+    db.people.undo()
+    made = db.people.split(first, Choice("2"), speaker_id="mine")
+    assert db.people.split(first, Choice("2"), speaker_id="mine") == made
+    with pytest.raises(AlreadyExists):
+        db.people.split(first, Choice("1"), speaker_id="mine")
+    db.people.undo()
+    made = db.people.split(second, Choice("1"), speaker_id="mine")
+    assert db.people.split(second, Choice("1"), speaker_id="mine") == made
+    with pytest.raises(AlreadyExists):
+        db.people.split(first, Choice("2"), speaker_id="mine")
+
+
 def test_a_merge_remembers_who_moved_and_who_leads_there(db: SpeakerDB) -> None:
     ids = [add(db, f"r{n}").speakers["A"] for n in range(3)]
     a, b, c = (db.create_profile(name).id for name in "ABC")

@@ -67,6 +67,8 @@ KINDS: Mapping[str, str] = {
     " `documents`, `alias_moved`.",
     "index-ahead": "An index was found to hold newer documents than SQL: the database is an older copy. Data: `newest`, the"
     " highest version in the index.",
+    "restoration-accepted": "The database is the right one although the index was ahead of it, on a person's word (`repair run"
+    " --force restored`), and the index was found equal to it. Data: `generation`.",
     "repair-done": "A repair changed something. Data: `generation`, `found` and `done`, how many of each kind; `forced`.",
     "repair-refused": "A repair would have done what could destroy something, and did nothing. Data: `generation`, `code`,"
     " `found`.",

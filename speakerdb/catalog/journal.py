@@ -236,14 +236,15 @@ def any_replacing(tx: Transaction) -> bool:
 
 
 def restored_since_rebuild(tx: Transaction, generation: str) -> bool:
-    """Whether the database was put back from a backup, and this generation's index was not made or built again since."""
+    """Whether the database was put back from a backup, and this generation's index was not made or built again since, nor
+    made equal to it on a person's word."""
     restored = tx.scalar(sa.select(sa.func.max(events.c.id)).where(events.c.kind.in_(RESTORED_KINDS)))
     if restored is None:
         return False
     begun = sa.select(migrations.c.id).where(migrations.c.target == generation)
     # A migration begins with an index of its own, which knows nothing of before.
     built = sa.or_(
-        (events.c.kind == "index-rebuilt") & (events.c.entity_id == generation),
+        events.c.kind.in_(("index-rebuilt", "restoration-accepted")) & (events.c.entity_id == generation),
         (events.c.kind == "migration-started") & events.c.migration_id.in_(begun),
     )
     return tx.scalar(sa.select(sa.func.max(events.c.id)).where(built, events.c.id > restored)) is None

@@ -56,6 +56,8 @@ class Draft:
     """The highest version that the index knew."""
     older: bool = False
     """Whether the index knows what the database does not, and that was not written down yet."""
+    restored: bool = False
+    """Whether it is written down that the database was an older copy, and not yet that this is over."""
 
     def close(self) -> None:
         if self.comparison is not None:
@@ -122,7 +124,7 @@ class Planning:
                 comparison.look_for_lost()
             draft.cut_short = not pulse(comparison.tally.compared)
             scene = self._scene(comparison, sums, info, flagged=flagged, deleted=deleted)
-            draft.older = scene.is_older and not flagged
+            draft.older, draft.restored = scene.is_older and not flagged, flagged
             draft.plan = _plan(comparison, sums, scene, ask, told)
             if held is not None:
                 draft.plan = replace(draft.plan, buckets=None if buckets is None else len(buckets))
@@ -130,6 +132,15 @@ class Planning:
             draft.close()
             raise
         return draft
+
+    def is_equal(self, draft: Draft) -> bool:
+        """Whether the index holds by now what SQL says, and nothing else: by all buckets, and nothing waits."""
+        assert draft.comparison is not None
+        held = self._index.digests(draft.comparison.concrete)
+        with self._catalog.read() as tx:
+            sums = repairs.sums(tx, draft.plan.generation)
+        counted = {bucket: (each.documents, each.digest) for bucket, each in held.items()}
+        return not (sums.waiting or sums.unknown) and differing(sums, counted) == frozenset()
 
     def _scene(self, comparison: Comparison, sums: Sums, info: IndexInfo, *, flagged: bool, deleted: int) -> Scene:
         return Scene(

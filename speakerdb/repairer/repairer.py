@@ -247,6 +247,9 @@ class Repairer:
         self, lease: Lease, run: int, draft: Draft, ask: Ask, outcome: Outcome, state: RunState, why: str | None
     ) -> GenerationRepair:
         plan, done, name = draft.plan, _done(outcome), draft.plan.generation
+        # On a person's word, and only once nothing is left in the index that the database does not know.
+        asked = draft.restored and "restored" in ask.forced and ask.library is None and state == "done"
+        accepted = asked and self._planning.is_equal(draft)
         with self._catalog.job(lease) as tx:
             now = self._catalog.now()
             message = outcome.interrupted or None
@@ -256,6 +259,8 @@ class Repairer:
                     tx, "repair-done", self._who, now, entity_id=name, why=why,
                     generation=name, found=dict(plan.found), done=done, forced=sorted(ask.forced),
                 )  # fmt: skip
+            if accepted:
+                journal.record(tx, "restoration-accepted", self._who, now, entity_id=name, why=why, generation=name)
             if outcome.quarantined:
                 codes = dict(outcome.quarantined)
                 journal.record(

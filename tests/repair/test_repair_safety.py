@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import repair_kit as kit
 from repair_kit import DAY, Damaged, done
 
 from speakerdb.catalog import journal
+from speakerdb.core.drift import HIGHEST
 from speakerdb.errors import (
     EmptySource,
     IndexMissing,
@@ -24,7 +26,7 @@ from speakerdb.errors import (
 from speakerdb.housekeeping import Housekeeping
 from speakerdb.settings import ScheduleSettings
 from speakerdb.testing.backends import Backend
-from speakerdb.testing.factories import fake_vector
+from speakerdb.testing.factories import fake_vector, silence, two_voices
 from speakerdb.testing.faults import SimulatedCrash
 from speakerdb.testing.invariants import check
 from speakerdb.testing.machine_world import die
@@ -75,6 +77,76 @@ def test_a_database_of_last_week(make: Callable[..., Damaged], backend: Backend)
     library.db.rebuild_index("v3")
     library.db.repairer.check()
     assert "restored-source" not in problems(library)
+    library.mended()
+
+
+def accepted(library: Damaged) -> list[str | None]:
+    """Why, each time it was accepted."""
+    return [event["why"] for event in library.db.events() if event["kind"] == "restoration-accepted"]
+
+
+def of_last_week(library: Damaged) -> None:
+    """The database of last week is put back, and that is known."""
+    old = library.world.save()
+    library.world.jump(7 * DAY)
+    library.add("this week")
+    library.db.assign(library.db.speakers()[0].id, library.db.create_profile("Ada").id)
+    library.db.work()
+    library.put_back(old)
+    with pytest.raises(RestoredSource):
+        library.db.repairer.check()
+    assert "index-ahead" in problems(library)
+
+
+def test_a_person_says_that_the_database_of_last_week_is_the_right_one(
+    make: Callable[..., Damaged], backend: Backend
+) -> None:
+    """Once the index equals it nothing is left to warn of; what somebody writes by hand later is mended as ever."""
+    library = make(2, backend=backend)
+    of_last_week(library)
+    library.db.repairer.run(force=["restored"], why="the week was a test")
+    assert accepted(library) == ["the week was a test"]
+    assert not {"index-ahead", "restored-source"} & problems(library)
+    library.world.kill(0)
+    assert "index-ahead" not in problems(library), "nor does a process that begins find it again"
+    library.damage(kit.strangers(1))
+    assert done(library.db.repairer.check()) == {"bury": 1}
+    library.mended()
+
+
+@pytest.mark.parametrize("left", ["library", "stopped", "unwritten", "quarantined"])
+def test_what_is_left_of_a_newer_database_is_not_accepted(make: Callable[..., Damaged], left: str) -> None:
+    library = make(2)
+    library.db.add(None, two_voices(), recording_id="elsewhere", waveform=silence(20), library="films")
+    library.db.work()
+    of_last_week(library)
+    run = partial(library.db.repairer.run, force=["restored"], why="the week was a test")
+    match left:
+        case "library":
+            run(library="films")
+        case "quarantined":
+            library.damage(lambda documents: [replace(documents[0], version=HIGHEST), *documents[1:]])
+            assert run().generations[0].quarantined
+        case "stopped":
+            assert run(stop=lambda: True).generations[0].state == "stopped"
+        case "unwritten":
+            refuse = True
+
+            def refuses(call: str, when: str) -> None:
+                if refuse and (call, when) == ("bulk", "before"):
+                    raise IndexUnavailable("The index is read-only.")
+
+            library.db.index.on_call(refuses)  # type: ignore[attr-defined]
+            with pytest.raises(IndexUnavailable):
+                run()
+            refuse = False
+    assert accepted(library) == []
+    assert "index-ahead" in problems(library)
+    if left == "quarantined":
+        return
+    run()
+    assert len(accepted(library)) == 1
+    assert "index-ahead" not in problems(library)
     library.mended()
 
 

@@ -95,6 +95,8 @@ class Extraction:
         self._loaded_last = ""
         self._open: dict[int, Item] = {}
         """What was taken, and neither committed nor given back."""
+        self._left: list[tuple[Lease, list[Item]]] = []
+        """What could not be given back when it was abandoned, by the lease that it was taken under."""
         self._waiting: deque[Parcel] = deque()
         self._running: dict[Future[Any], Parcel] = {}
 
@@ -118,9 +120,13 @@ class Extraction:
         return self._timeout + DIARIZING_PACE * (task.seconds or 0.0)
 
     def begin(self, lease: Lease) -> StepReport:
-        """Queue again what a coordinator before this one had taken and left; what has failed by that is reported."""
+        """Queue again what a coordinator before this one had taken and left; what has failed by that is reported. Where this
+        one left it itself, because the database or its lease was gone, nothing has died, and no attempt is counted."""
         with self._catalog.change(lease) as tx:
+            for taken_under, items in self._left:
+                work.give_back(tx, taken_under, items, self._catalog.now())
             failed = work.reclaim(tx, lease, self._catalog.now())
+        self._left.clear()
         return StepReport(failed=len(failed), errors=failed)
 
     def step(
@@ -183,8 +189,13 @@ class Extraction:
         items = list(self._open.values())
         self._open.clear()
         if items:
-            with suppress(SpeakerDBError), self._catalog.job(lease) as tx:  # else whoever works next reclaims them
-                work.give_back(tx, lease, items, self._catalog.now())
+            self._left.append(
+                (lease, items)
+            )  # where this fails, the next `begin` does it, or whoever works next reclaims them
+            with suppress(SpeakerDBError):
+                with self._catalog.job(lease) as tx:
+                    work.give_back(tx, lease, items, self._catalog.now())
+                self._left.pop()
 
     def rest(self) -> None:
         """Nothing is to be extracted for a while: let the workers go, and with them the models that they hold."""

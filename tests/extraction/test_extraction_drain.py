@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from extraction_kit import PATIENCE, Threads, add, answered, states, tried
 
-from speakerdb.errors import BackendError, GenerationChanged, IndexUnavailable
+from speakerdb.errors import BackendError, DatabaseUnavailable, GenerationChanged, IndexUnavailable, LeaseLost
 from speakerdb.executors import ProcessExecutor
 from speakerdb.extraction import Extracted, Loader, Task
 from speakerdb.extraction.drain import Extraction
@@ -145,6 +145,37 @@ def test_what_runs_is_given_back_when_the_index_fails_between_two_steps(open_db:
         gate.set()
     assert states(db)["slow", "v3"] == ("queued", 0, None)
     assert executor.restarts == 1
+
+
+@pytest.mark.parametrize("what", ["database", "lease"])
+def test_what_is_lost_three_times_costs_no_recording_an_attempt(
+    open_db: Open, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """The process lives, and nothing of the recording killed it: what could not be given back is not counted later."""
+    executor = Threads(2)
+    db = open_db(executor)
+    add(db, "slow")
+    job = db.catalog.job
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise DatabaseUnavailable("it went away")
+
+    def answer(task: Task) -> Extracted:
+        if what == "database":
+            monkeypatch.setattr(db.catalog, "job", away)
+        else:
+            db.catalog.break_lease("work", "ada", why="a test")
+        return fake_extract(task)
+
+    for _ in range(3):
+        executor.answer = answer
+        with pytest.raises(DatabaseUnavailable if what == "database" else LeaseLost):
+            db.work()
+        monkeypatch.setattr(db.catalog, "job", job)
+        assert states(db)["slow", "v3"][0] == "taken"
+    executor.answer = fake_extract
+    assert db.work().recordings_done == 1
+    assert [alone for _, alone in executor.given] == [False] * 4
 
 
 def test_a_recording_that_two_generations_wait_for_is_given_once(open_db: Open) -> None:

@@ -372,6 +372,15 @@ def open_count(tx: Transaction, generation: str | None = None) -> int:
     return tx.scalar(query) or 0
 
 
+def open_lanes(tx: Transaction, lanes: Collection[str]) -> set[str]:
+    """Those of the lanes that something is queued or taken in."""
+    is_open = work_items.c.state.in_(("queued", "taken"))
+    return {
+        lane for lane in lanes
+        if tx.scalar(sa.select(work_items.c.id).where(is_open, lane == LANE).limit(1)) is not None
+    }  # fmt: skip
+
+
 def progress(tx: Transaction, generation: str) -> Progress:
     """How far the work of a generation is."""
     total = tx.execute(sa.select(sa.func.count(), sa.func.sum(recordings.c.seconds)).where(_HAS_SPEECH)).one()

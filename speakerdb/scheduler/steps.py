@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from speakerdb.catalog import activity, gauges, journal
+from speakerdb.catalog import activity, gauges, journal, work
 from speakerdb.errors import SpeakerDBError
 from speakerdb.extraction import StepReport
 from speakerdb.extraction.drain import LEASE_NAME as WORK_LEASE
@@ -131,6 +131,11 @@ class Steps:
         for generation, error in report.unavailable.items():
             self._unavailable[generation] = error
             job.met(error)
+        if report.over and self._unavailable:
+            # A migration that was cancelled, say, leaves nothing that its model could be loaded for.
+            with self._db.catalog.read() as tx:
+                awaited = work.open_lanes(tx, self._unavailable)
+            self._unavailable = {lane: error for lane, error in self._unavailable.items() if lane in awaited}
         if not self._unavailable:
             job.recovered()
 

@@ -204,6 +204,28 @@ def test_a_model_that_cannot_be_loaded_is_told_and_tried_again(
     wait_for(lambda: service.ready() == (True, []), "that nothing is said any more")
 
 
+def test_a_model_that_nobody_waits_for_any_more_is_not_told_of(
+    open_db: Open, serve: Callable[..., Service], executor: FakeExecutor
+) -> None:
+    """Its migration was cancelled: nothing will ever be asked of it again, so nothing can show that it is over."""
+
+    def answer(task: Task) -> Extracted:
+        if task.generation.name == "v4":
+            raise ModelUnavailable("the hub is away")
+        return fake_extract(task)
+
+    executor.answer = answer
+    db = open_db()
+    add(db, "a")
+    db.work()
+    service = serve(db)
+    db.start_migration("v4", force=True)
+    wait_for(lambda: any("model-unavailable" in reason for reason in service.ready()[1]), "that it is told")
+    db.cancel()
+    wait_for(lambda: service.ready() == (True, []), "that nothing is said any more")
+    assert job(service, "work").state == "running", "the same run goes on"
+
+
 def test_one_job_that_fails_stops_no_other(
     open_db: Open, serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -184,14 +184,13 @@ class Extraction:
         return report
 
     def abandon(self, lease: Lease) -> None:
-        """End what runs. This process lives, so nothing of it killed it: what is not committed counts as not tried."""
+        """End what runs. This process lives, so nothing of it killed it: what is not committed counts as not tried. What cannot
+        be given back now the next `begin` gives back, or whoever works next reclaims it."""
         self._end_all()
         items = list(self._open.values())
         self._open.clear()
         if items:
-            self._left.append(
-                (lease, items)
-            )  # where this fails, the next `begin` does it, or whoever works next reclaims them
+            self._left.append((lease, items))
             with suppress(SpeakerDBError):
                 with self._catalog.job(lease) as tx:
                     work.give_back(tx, lease, items, self._catalog.now())

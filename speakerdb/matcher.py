@@ -33,6 +33,9 @@ from speakerdb.types import Embedding, Filter, FloatArray, Generation, Hit, Kind
 
 DEEPEST = 10_000
 """No engine gives more hits of a large index. What is not among so many is not looked for."""
+DECIDING = 500
+"""Among so many of one person nobody else is looked for: whoever is in thousands of recordings is asked for most, and each
+time as deep would be slow."""
 SPARE_HITS = 4
 """Hits asked for beyond k: the query itself, its recording's other voices, and what SQL does not know any more."""
 CLIP_SECONDS = 120.0
@@ -319,12 +322,15 @@ def _kept(query: _Query, hits: Sequence[Hit], known: _Known, scope: Scope) -> li
 
 
 def _enough(query: _Query, kept: Sequence[_Kept], k: int) -> bool:
-    """Whether there are k answers, and another person among the hits, or none who could still be within the margin."""
+    """Whether there are k answers, and another person among the hits, or none who could still be within the margin of one
+    that is good enough to accept."""
     if len(kept) < k:
         return False
+    point = query.generation.operating_point
     first, *others = map(_candidate, kept)
-    far = first.score - kept[-1][0].score >= query.generation.operating_point.margin
-    return far or any(other.person != first.person for other in others)
+    if first.score < point.accept or first.score - kept[-1][0].score >= point.margin:
+        return True
+    return len(kept) >= DECIDING or any(other.person != first.person for other in others)
 
 
 def _candidate(kept: _Kept) -> Candidate:

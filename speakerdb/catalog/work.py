@@ -377,7 +377,7 @@ def open_lanes(tx: Transaction, lanes: Collection[str]) -> set[str]:
     is_open = work_items.c.state.in_(("queued", "taken"))
     return {
         lane for lane in lanes
-        if tx.scalar(sa.select(work_items.c.id).where(is_open, lane == LANE).limit(1)) is not None
+        if tx.scalar(sa.select(work_items.c.id).where(is_open, LANE.in_([lane])).limit(1)) is not None
     }  # fmt: skip
 
 

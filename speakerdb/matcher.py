@@ -240,8 +240,12 @@ class Matcher:
             missing = {row.id: row for row in rows if row.id not in found}
             if not missing:
                 break
+            persons = [row.id for row in missing.values() if isinstance(row, ProfileRow)]
+            emptied = people.emptied(tx, generation.name, persons)
             for key, entry in vectors.embeddings_of(tx, generation.name, list(missing)).items():
                 row = missing[key]
+                if key in emptied:
+                    continue  # of voices that were removed, or are somebody else's
                 if isinstance(row, SpeakerRow) and entry.content_version != row.content_version:
                     continue  # of other turns or other sound: it may be another person's voice
                 if isinstance(entry.result, Unembeddable):
@@ -299,7 +303,8 @@ def _alive(tx: Transaction, generation: Generation, kind: Kind, ids: set[str]) -
     if kind is Kind.SPEAKER:
         return library.searchable_speakers(tx, generation.name, ids)
     seconds = vectors.speech_behind(tx, generation.name, list(ids))
-    return {key: (row, seconds[key]) for key, row in people.by_id(tx, list(seconds)).items()}
+    emptied = people.emptied(tx, generation.name, list(seconds))
+    return {key: (row, seconds[key]) for key, row in people.by_id(tx, list(seconds)).items() if key not in emptied}
 
 
 def _speakers(tx: Transaction, given: Sequence[str]) -> list[SpeakerRow]:

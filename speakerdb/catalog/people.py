@@ -211,6 +211,19 @@ def _dirty(generation: str, what: sa.ColumnElement[Any]) -> sa.Select[Any]:
     )
 
 
+def emptied(tx: Transaction, generation: str, ids: Sequence[str]) -> set[str]:
+    """Those of the profiles that a generation pooled from voices of which none is theirs any more. One that was imported
+    without members is none of them: nothing of it has gone."""
+    member = sa.select(speakers.c.id).where(speakers.c.profile_id == profiles.c.id)
+    pooled = sa.and_(embeddings.c.entity_id == profiles.c.id, embeddings.c.generation == generation)
+    query = (
+        sa.select(profiles.c.id)
+        .select_from(profiles.join(embeddings, pooled))
+        .where(embeddings.c.content_version != profiles.c.members_version, ~member.exists())
+    )
+    return {id for part in parts(ids) for id in tx.scalars(query.where(profiles.c.id.in_(part)))}
+
+
 BY_NAME = (profiles.c.name, profiles.c.id)
 
 

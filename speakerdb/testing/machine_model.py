@@ -137,11 +137,15 @@ class Model:
                 _same(row.vector, self.pooled(view, generation, entity), entity)
 
     def current(self, view: View, generation: str, entity: str) -> FloatArray | None:
-        """The vector SQL has of a voice or a person; None where there is none, or the voice's is of older content."""
+        """The vector SQL has of a voice or a person; None where there is none, or it is of older content, or of voices of
+        which none is the person's any more."""
         row = view.embeddings.get((generation, entity))
         if row is None or row.vector is None:
             return None
         if row.kind == "speaker" and row.content_version != self.recordings[self.voice(entity).recording]:
+            return None
+        dirty = row.kind == "profile" and row.content_version != view.profiles[entity].members_version
+        if dirty and not any(voice.profile == entity for voice in self.voices):
             return None
         return np.frombuffer(row.vector, "<f4")
 

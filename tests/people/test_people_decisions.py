@@ -1,4 +1,4 @@
-"""Another person near the best one decides, however few answers were asked for."""
+"""Who is an answer: another person near the best one decides, and nobody answers with voices that have gone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from speakerdb.errors import NotEmbedded
 from speakerdb.service import SpeakerDB
 from speakerdb.types import FloatArray, Kind
 from tests.people.conftest import add, at_angle
@@ -47,3 +48,24 @@ def test_all_the_answers_may_be_one_persons_with_another_behind_them(
         assert [match.profile_id for match in found.matches] == [ada] * k
         assert found.decision == decision == db.match(speaker=asked, k=13).decision
     assert db.match_many([asked, eve], k=3)[0] == db.match(speaker=asked, k=3)
+
+
+@pytest.mark.parametrize("removed", [True, False], ids=["removed", "taken-out"])
+def test_a_person_whose_voices_all_went_answers_with_them_no_more(
+    db: SpeakerDB, vectors: dict[str, Callable[[int], FloatArray]], *, removed: bool
+) -> None:
+    gone, asked, other = (heard(db, vectors, name, angle) for name, angle in (("gone", 0), ("asked", 2), ("other", 80)))
+    ada, eve = db.create_profile("Ada").id, db.create_profile("Eve").id
+    db.assign(gone, ada)
+    db.assign(other, eve)
+    db.work()
+    assert db.match(speaker=asked, kind=Kind.PROFILE).matches[0].id == ada
+    if removed:
+        db.remove("gone")
+    else:
+        db.assign(gone, None)
+    # Nobody has worked since: the index still has what was pooled.
+    for query in (asked,) if removed else (asked, gone):
+        assert [match.id for match in db.match(speaker=query, kind=Kind.PROFILE).matches] == [eve]
+    with pytest.raises(NotEmbedded):
+        db.match(profile=ada)

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from speakerdb.catalog import library
 from speakerdb.catalog.database import Transaction, parts
 from speakerdb.catalog.library import SpeakerRow, new_id, storable
-from speakerdb.catalog.schema import embeddings, libraries, profiles, recordings, speakers
+from speakerdb.catalog.schema import embeddings, generations, libraries, profiles, recordings, speakers
 from speakerdb.core.names import folded
 from speakerdb.errors import InvalidInput, NotFound
 from speakerdb.reports import ProfileView
@@ -172,11 +172,17 @@ def unmerge(
 
 
 def mark_dirty(tx: Transaction, ids: Sequence[str], now: int) -> None:
-    """The members of these profiles, or their embeddings, changed."""
+    """The members of these profiles, or their embeddings, changed.
+
+    In a generation that is not live nobody would pool them again, and a voice that was removed would stay in them: what it
+    has of them goes. It is pooled from the members when the generation is moved to again.
+    """
     if ids:
         old = profiles.c.members_version
         raised = sa.case((old + 1 > now, old + 1), else_=sa.literal(now, sa.BigInteger))
         tx.execute(sa.update(profiles).where(profiles.c.id.in_(ids)).values(members_version=raised))
+        resting = sa.select(generations.c.name).where(generations.c.live.is_(False))
+        tx.execute(sa.delete(embeddings).where(embeddings.c.entity_id.in_(ids), embeddings.c.generation.in_(resting)))
 
 
 _profiles_of = (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from speakerdb.catalog import schema
+from speakerdb.catalog import schema, vectors
 from speakerdb.core.turns import turns_digest
 from speakerdb.errors import AlreadyExists, CannotUndo, Conflict, InvalidInput, NotFound
 from speakerdb.people.splitting import Choice
@@ -281,6 +281,28 @@ def test_an_id_that_is_given_again_after_an_undo_belongs_to_the_newer_split(db: 
     assert db.people.split(second, Choice("1"), speaker_id="mine") == made
     with pytest.raises(AlreadyExists):
         db.people.split(first, Choice("2"), speaker_id="mine")
+
+
+def test_a_removed_voice_stays_in_no_profile_of_a_generation_that_rests(db: SpeakerDB) -> None:
+    gone, stays = (add(db, name, 30.0, labels="A").speakers["A"] for name in ("gone", "stays"))
+    ada, eve = db.create_profile("Ada").id, db.create_profile("Eve").id
+    db.assign(gone, ada)
+    db.assign(stays, eve)
+    db.work()
+    db.start_migration("v4", force=True)  # the sound is in memory
+    db.work()
+    db.cancel()
+    db.remove("gone")
+    db.work()
+    with db.catalog.read() as tx:
+        assert [key for name in ("v3", "v4") for key in vectors.speech_behind(tx, name, [gone, ada])] == []
+        assert set(vectors.speech_behind(tx, "v4", [stays, eve])) == {stays, eve}
+    db.assign(stays, ada)
+    db.start_migration("v4", force=True)
+    db.work()
+    with db.catalog.read() as tx:
+        assert set(vectors.speech_behind(tx, "v4", [stays, ada, eve])) == {stays, ada}
+    check(db)
 
 
 def test_a_merge_remembers_who_moved_and_who_leads_there(db: SpeakerDB) -> None:

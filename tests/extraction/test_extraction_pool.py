@@ -9,9 +9,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +21,8 @@ import pytest
 from speakerdb import executors
 from speakerdb.errors import ExtractionError
 from speakerdb.executors import Interrupted, Overdue, ProcessExecutor, WorkerLost, processes, share_out
+from speakerdb.extraction import Loader
+from speakerdb.migrator.probing import Probing
 
 PATIENCE = 120.0
 
@@ -218,6 +222,30 @@ def test_a_restart_ends_what_runs_which_may_be_given_again(tmp_path: Path, pool:
     assert not process.is_alive()
     assert wait(running, PATIENCE).not_done == set()
     assert all(isinstance(future.exception(), Interrupted) for future in running)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Loads a diarizer, which takes as long as a test says."""
+
+    began: Path
+
+    def __call__(self, channels: str) -> Any:
+        waits(self.began)
+        return SimpleNamespace(name=f"fake ({channels})")
+
+
+def test_a_model_that_is_tried_while_extraction_lets_its_workers_go_is_tried_again(
+    tmp_path: Path, pool: ProcessExecutor
+) -> None:
+    """As where extraction is paused at the moment in which a migration begins: its diarizer is none the worse for it."""
+    probing = Probing(pool, Loader(), Tried(tmp_path / "began"), PATIENCE)
+    with ThreadPoolExecutor(1) as thread:
+        found = thread.submit(probing.diarizer)
+        until_there(tmp_path / "began")
+        pool.restart()
+        go(tmp_path / "began")
+        assert found.result(PATIENCE) == "fake (mix)"
 
 
 def test_workers_divide_cores_and_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Protocol
 
 from speakerdb.catalog import cleaning, trail
@@ -167,8 +166,14 @@ def kinds_of(settings: HookSettings) -> tuple[str, ...]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a command that still runs, with all that it started."""
+    """End a command that still runs, with all that it started. One that has become another user (sudo) cannot be ended, and is
+    not waited for either: it would keep every event, and the end of this process, as long as it hangs."""
     if process.poll() is None:
-        with suppress(ProcessLookupError):
+        try:
             os.killpg(process.pid, signal.SIGKILL)
+        except PermissionError:
+            logger.warning("hook-left-behind command_pid=%d", process.pid)
+            return
+        except ProcessLookupError:
+            pass  # it has ended just now
         process.wait()

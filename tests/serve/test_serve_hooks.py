@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 from collections import Counter
@@ -209,6 +210,35 @@ def test_a_command_is_ended_when_the_process_is_to_end_and_delivered_by_the_next
     assert Hooks(stand.db.catalog, slow, stand).deliver(stop=lambda: next(asked, True)) == 0
     assert stand.outcomes == {}
     assert stand.hooks.deliver() == 1
+
+
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+def test_a_command_that_cannot_be_ended_uses_its_attempts_up_all_the_same(
+    make: Callable[..., Stand], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one that sudo has made another user's: nobody but root may end it."""
+    stand = make(timeout_seconds=0.1, attempts=2)
+    stand.hooks.deliver()
+    stand.happens("lease-broken")
+    stand.hook = stand.hook.model_copy(update={"on_event": (sys.executable, "-c", "import time; time.sleep(600)")})
+    hooks = stand.another()
+    left: list[int] = []
+
+    def denied(pid: int, _number: int) -> None:
+        left.append(pid)
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "killpg", denied)
+    try:
+        with pytest.raises(HookFailed, match="took more than"):
+            hooks.deliver()
+        assert hooks.deliver() == 0, "it is passed over"
+    finally:
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    assert stand.outcomes == {"failed": 2, "passed-over": 1}
+    assert caplog.text.count("hook-left-behind") == 2
 
 
 def test_a_command_that_is_not_there_is_told(make: Callable[..., Stand]) -> None:

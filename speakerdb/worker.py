@@ -108,7 +108,7 @@ class Worker:
         pooled_at = blocked_at = time.monotonic()
         stopped: Stopped = "drained"
         blocked: dict[str, SpeakerDBError] = {}
-        halted = False
+        rested = False
         while True:
             if stop():
                 stopped = "stopped"
@@ -117,16 +117,21 @@ class Worker:
             if left is not None and left <= 0:
                 stopped = "limit"
                 break
-            before, halted = halted, self._halt() is not None
+            halted = self._halt() is not None
             if halted and not forever:
                 stopped = "halted"
                 break
-            if halted:
-                report = (
-                    StepReport() if before else self._extraction.step(lease, limit=0, hurry=hurry, stop=lambda: True)
+            rested = rested and halted
+            if rested:
+                report = StepReport()
+            elif halted:
+                # What runs may take hours: who lets extraction go on meanwhile need not wait for it.
+                report = self._extraction.step(
+                    lease, limit=0, hurry=hurry, stop=lambda: True, until=lambda: self._halt() is None
                 )
-                if not before:
+                if not report.running:
                     self._extraction.rest()
+                    rested = True
             else:
                 report = self._extraction.step(
                     lease, without=blocked, limit=left, stop=lambda: stop() or self._halt() is not None, hurry=hurry,

@@ -137,6 +137,7 @@ class Extraction:
         limit: int | None = None,
         stop: Callable[[], bool] = lambda: False,
         hurry: Callable[[], bool] = lambda: False,
+        until: Callable[[], bool] = lambda: False,
         observe: Observe = lambda _: None,
     ) -> StepReport:
         """Take one batch, extract it, commit it. `LeaseLost` if another coordinator took over: nothing more is committed.
@@ -144,7 +145,7 @@ class Extraction:
         It ends when workers could do with more, or with what was committed where the queue holds no more: a recording that
         takes long makes nobody wait. When `stop()` turns true, and where `limit` is 0, it waits for what runs. Items of the
         generations in `without` stay queued. When `stop()` turns true, what has not begun is given back; when `hurry()`
-        does, what runs is ended and given back too, as if it had not been tried.
+        does, what runs is ended and given back too, as if it had not been tried. When `until()` does, it waits no longer.
         """
         report = StepReport()
         ready: list[Outcome] = []
@@ -163,6 +164,8 @@ class Extraction:
                 if self._running:
                     observe([one for parcel in self._running.values() for one in parcel.current()])
                     ready += self._finished(lease)
+                if until():
+                    break
                 now = time.monotonic()
                 idle = not (self._waiting or self._running)
                 if ready and (idle or now - committed >= COMMIT_SECONDS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import pytest
 from speakerdb.extraction.extract import Task
 from speakerdb.live import live as live_module
 from speakerdb.reports import Status
+from speakerdb.reports.live import Halt
 from speakerdb.service import SpeakerDB
 from speakerdb.testing.factories import FakeExecutor, fake_extract, silence, two_voices
 
@@ -83,6 +85,61 @@ def test_a_run_for_ever_waits_and_goes_on(open_db: Open) -> None:
 
     report = db.work(forever=True, stop=stop)
     assert (report.stopped, report.recordings_done) == ("stopped", 2)
+
+
+def test_a_pause_that_is_over_is_not_kept_by_a_recording_that_takes_long(
+    open_db: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = Counting(2)
+    db, other = open_db(executor=executor, workers=2), open_db()
+    add(db, "slow")
+    gate = threading.Event()
+    submit = executor.submit
+
+    def submitted(*given: Any, **more: Any) -> Future[Any]:
+        monkeypatch.setattr(executor, "submit", submit)
+        other.live.set("paused", "on")  # it is noticed between two steps
+        return submit(*given, **more)
+
+    def before(number: int) -> None:
+        if number == 1:
+            assert gate.wait(30)
+
+    monkeypatch.setattr(executor, "submit", submitted)
+    executor.before = before
+    halts, ended = halted(db), threading.Event()
+    with ThreadPoolExecutor(1) as thread:
+        run = thread.submit(db.work, forever=True, stop=ended.is_set)
+        try:
+            wait_for(lambda: halts[-1:] == [True])
+            add(other, "a")
+            other.live.clear("paused")
+            wait_for(lambda: done(other) == 1)
+        finally:
+            gate.set()
+            ended.set()
+        assert run.result(30).recordings_done == 2
+
+
+def halted(db: SpeakerDB) -> list[bool]:
+    """What the worker hears from now on, each time that it asks whether it is to rest."""
+    told: list[bool] = []
+    asked = db.worker._halt
+
+    def halt() -> Halt | None:
+        found = asked()
+        told.append(found is not None)
+        return found
+
+    db.worker._halt = halt
+    return told
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    late = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < late
+        time.sleep(0.02)
 
 
 def test_a_pause_lets_the_models_go(open_db: Open) -> None:

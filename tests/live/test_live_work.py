@@ -136,7 +136,7 @@ def halted(db: SpeakerDB) -> list[bool]:
 
 
 def wait_for(happened: Callable[[], bool]) -> None:
-    late = time.monotonic() + 10
+    late = time.monotonic() + 60
     while not happened():
         assert time.monotonic() < late
         time.sleep(0.02)

@@ -40,6 +40,9 @@ class Frozen:
         for each in (scrapers, metrics):
             monkeypatch.setattr(each, "PATIENCE_SECONDS", 60.0)
         self._thawed.set()
+        for thread in threading.enumerate():
+            if thread.name == "speakerdb-scraper":
+                thread.join()  # it has its answer now, and lets another one ask
 
 
 class Clock:
